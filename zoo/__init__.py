@@ -1,0 +1,32 @@
+"""The catalogue: every model of the zoo by name, and the way back from a `.keras` file.
+
+    import zoo
+    vae = zoo.VAE(event_shape=(28, 28, 1), latent_dim=10)
+    vae = zoo.load("vae.keras")
+
+A model joins the zoo by one line in `MODELS`, which is also its row in the contract test.
+"""
+
+import keras
+
+from zoo.base import Endpoint, Generative, Input
+from zoo.vae import VAE
+
+MODELS = {"VAE": VAE}
+
+
+def load(path):
+    """Return the model saved at `path` by `model.save`, compiled, with its optimizer's state.
+
+    A bare `keras.saving.load_model` works as well, once `zoo` has been imported.
+
+    Raises:
+        ValueError: if there is no file at `path`, or it does not hold a model of this zoo.
+    """
+    model = keras.saving.load_model(path)
+    if not isinstance(model, Generative):
+        raise ValueError(f"{path} holds a {type(model).__name__}, which is not a model of this zoo.")
+    return model
+
+
+__all__ = ["MODELS", "VAE", "Endpoint", "Generative", "Input", "load"]

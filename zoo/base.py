@@ -1,0 +1,180 @@
+"""The contract that every model of the zoo keeps, whatever its family.
+
+    model.compile(...); model.fit(images); model.evaluate(images)     Keras' own loop; images are checked on the way in
+    model.sample(num_samples, seed)                                   a pure function of its arguments
+    model.save("model.keras"); zoo.load("model.keras")                with optimizer state and random state
+    model.endpoints()                                                 what leaves this repository
+
+`Endpoint` and `Input` describe what leaves; `Generative` is the base class.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.distributions import stateless_seed
+from zoo.inputs import checked, refusals_as_value_errors
+
+EVALUATION = 2**40  # evaluation draws from counts that no training reaches
+SAMPLES_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of an endpoint.
+
+    shape: a tuple whose first entry is "batch"; another string names another dynamic axis, an int is a fixed size.
+    values: what it holds: "standard_normal" (noise and codes), "binary" or "unit_interval" (images). float32.
+    """
+
+    shape: tuple
+    values: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One function of a model that leaves the repository, by name: this is a file format.
+
+    function: takes float32 tensors by the names in `inputs`, returns a dict with the keys of `outputs`. It draws
+        nothing: noise is an input, so that Keras, SavedModel and ONNX give the same output for the same noise.
+    inputs: name -> `Input`.
+    outputs: name -> shape, written as in `Input`. float32.
+    summary: one line for the artifact's card.
+    """
+
+    function: Callable
+    inputs: dict
+    outputs: dict
+    summary: str
+
+
+class Generative(keras.Model):
+    """A generative model of examples of `event_shape`.
+
+    A subclass builds its networks in its constructor, writes `get_config`, `sample` and `endpoints`, and trains by
+    `compute_loss` (one objective) or `train_step` (several).
+
+    Args:
+        event_shape: shape of one example: (height, width, channels), or (features,).
+        seed: of all noise drawn in training and evaluation; draw n of a model is a function of (seed, n, replica), and
+            n is saved with the weights, so that an interrupted training continues with the noise it would have drawn.
+    """
+
+    values = "unit_interval"  # what an example holds, a key of zoo.inputs.RANGES
+
+    def __init__(self, event_shape, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.event_shape = shape_of_events(event_shape)
+        self.seed = at_least("seed", seed, 0)
+        self.autocast = False  # images keep their precision; each network casts its own input
+        self.draws = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            name="draws",
+            aggregation="only_first_replica",
+        )
+
+    # Keras' own loop, with the examples checked.
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """`keras.Model.fit`; `x` as in `zoo.inputs.checked`. `validation_data` may be images alone."""
+        x = self.checked(x)
+        if isinstance(validation_data, tuple):
+            validation_data = (self.checked(validation_data[0]), *validation_data[1:])
+        elif validation_data is not None:
+            validation_data = self.checked(validation_data)
+        with refusals_as_value_errors(self.values):
+            self.adapt_once(x)
+            return super().fit(x, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """`keras.Model.evaluate`: the model's objective. The same noise each time: a function of weights and data."""
+        x = self.checked(x)
+        with refusals_as_value_errors(self.values), self.repeatable_draws():
+            return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """`keras.Model.predict`: the outputs of `call`, as NumPy arrays. The same noise each time."""
+        x = self.checked(x)
+        with refusals_as_value_errors(self.values), self.repeatable_draws():
+            return super().predict(x, *args, **kwargs)
+
+    def checked(self, x):
+        return checked(x, self.event_shape, self.values)
+
+    def adapt_once(self, x):
+        """Take from the training data what the model starts from. Called by `fit`; does nothing unless overridden."""
+
+    # Randomness.
+
+    def draw_seed(self):
+        """int32[2], another one at each call: the seed of one draw in training or evaluation."""
+        count = tf.convert_to_tensor(self.draws.value)
+        self.draws.assign_add(1)
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context is not None else 0
+        return stateless_seed(self.seed, count, replica)
+
+    @contextlib.contextmanager
+    def repeatable_draws(self):
+        """Within, draws start from a fixed count; afterwards training goes on as if nothing had been drawn."""
+        count = int(self.draws.value)
+        self.draws.assign(EVALUATION)
+        try:
+            yield
+        finally:
+            self.draws.assign(count)
+
+    # Helpers for subclasses.
+
+    def mean_over_batch(self, loss, sample_weight=None):
+        """Mean of the per-example `loss`; divided by the replicas, whose gradients TensorFlow sums."""
+        if sample_weight is not None:
+            loss = loss * tf.cast(sample_weight, loss.dtype)
+        return tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def in_batches(self, function, *arrays):
+        """`function` over `arrays`, a thousand rows at a time, as one NumPy array: the memory stays flat."""
+        parts = [
+            np.asarray(function(*(array[start : start + SAMPLES_AT_A_TIME] for array in arrays)))
+            for start in range(0, len(arrays[0]), SAMPLES_AT_A_TIME)
+        ]
+        return np.concatenate(parts)
+
+    def get_config(self):
+        return {**super().get_config(), "event_shape": self.event_shape, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def sample(self, num_samples, seed=0):
+        """`num_samples` examples, float32 [num_samples, *event_shape]: a pure function of its arguments."""
+        raise NotImplementedError
+
+    def endpoints(self):
+        """name -> `Endpoint`. The first one becomes the SavedModel's `serving_default`."""
+        raise NotImplementedError
+
+
+def shape_of_events(event_shape):
+    try:
+        shape = tuple(int(size) for size in event_shape)
+    except TypeError:
+        shape = ()
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise ValueError(f"event_shape is {event_shape}; (height, width, channels) or (features,) is wanted, all >= 1.")
+    return shape
+
+
+def at_least(name, number, smallest):
+    """`number` if it is a whole number >= `smallest`, else a ValueError that names the argument."""
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < smallest:
+        raise ValueError(f"{name} is {number!r}; a whole number >= {smallest} is wanted.")
+    return int(number)

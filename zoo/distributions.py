@@ -1,0 +1,35 @@
+"""The distributions of the zoo, and the seeds of their draws.
+
+Networks return tensors; these functions turn them into `tfp.distributions`. A distribution is built where it is used
+and never stored: Keras does not track the variables inside one.
+"""
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+
+def standard_normal(event_size):
+    """N(0, I) over vectors of `event_size`; the family of `diag_gaussian`, so that their KL has a closed form."""
+    return diag_gaussian(tf.zeros(event_size), tf.ones(event_size))
+
+
+def diag_gaussian(loc, scale):
+    """N(loc, diag(scale^2)); `scale` is the standard deviation; event_shape is the last axis."""
+    return tfd.MultivariateNormalDiag(loc=loc, scale_diag=scale)
+
+
+def bernoulli(logits, event_ndims):
+    """Independent Bernoulli variables over the last `event_ndims` axes; log_prob is their sum, in nats."""
+    return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=event_ndims)
+
+
+def stateless_seed(seed, *path):
+    """int32[2] for TensorFlow's stateless draws and tfp's `sample`: a function of `seed` and the numbers in `path`.
+
+    Every random draw of the zoo takes its seed from here, so that two draws with different paths are independent and
+    the same path gives the same numbers again.
+    """
+    key = tf.stack([tf.cast(seed, tf.int32), 0])
+    for number in path:
+        key = tf.random.experimental.stateless_fold_in(key, number)
+    return key

@@ -1,0 +1,77 @@
+"""Encoders and decoders: Functional models with named ends, built in a model's constructor.
+
+Hidden layers follow the dtype policy they are given; the heads, which parameterize a distribution, stay float32.
+"""
+
+import math
+
+import keras
+from keras import layers
+
+NETWORKS = ("dense", "convolutional")
+SMALLEST_SCALE = 1e-5  # keeps log q(z|x) finite when the posterior contracts to a point
+
+
+def encoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
+    """q(z|x): images -> {"loc", "scale"}, each [batch, latent_dim]; scale = softplus(.) + 1e-5.
+
+    Args:
+        event_shape: (height, width, channels) of the images, or (features,) for a dense network.
+        latent_dim: size of z.
+        network: "dense" (one layer per entry of `hidden`) or "convolutional" (3x3, stride 2, one per entry).
+        hidden: units of each dense layer, or filters of each convolution, from the images inwards.
+        activation: of the hidden layers.
+        dtype: dtype policy of the hidden layers.
+    """
+    images = keras.Input(event_shape, name="images")
+    hidden_units = images if network == "convolutional" else layers.Flatten(dtype=dtype)(images)
+    for size in hidden:
+        if network == "convolutional":
+            hidden_units = layers.Conv2D(size, 3, 2, "same", activation=activation, dtype=dtype)(hidden_units)
+        else:
+            hidden_units = layers.Dense(size, activation, dtype=dtype)(hidden_units)
+    if network == "convolutional":
+        hidden_units = layers.Flatten(dtype=dtype)(hidden_units)
+    loc = layers.Dense(latent_dim, dtype="float32", name="loc")(hidden_units)
+    raw_scale = layers.Dense(latent_dim, "softplus", dtype="float32", name="raw_scale")(hidden_units)
+    scale = layers.Rescaling(1.0, offset=SMALLEST_SCALE, dtype="float32", name="scale")(raw_scale)
+    return keras.Model(images, {"loc": loc, "scale": scale}, name="encoder")
+
+
+def decoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
+    """p(x|z): z [batch, latent_dim] -> {"logits"} [batch, *event_shape]; the mirror image of `encoder`.
+
+    Its last layer is called "logits"; the bias of that layer is where a model puts the mean of the data.
+    """
+    z = keras.Input((latent_dim,), name="z")
+    build = convolutional_decoder if network == "convolutional" else dense_decoder
+    return keras.Model(z, {"logits": build(z, event_shape, hidden, activation, dtype)}, name="decoder")
+
+
+def dense_decoder(z, event_shape, hidden, activation, dtype):
+    hidden_units = z
+    for units in reversed(hidden):
+        hidden_units = layers.Dense(units, activation, dtype=dtype)(hidden_units)
+    logits = layers.Dense(math.prod(event_shape), dtype="float32", name="logits")(hidden_units)
+    return layers.Reshape(event_shape, dtype="float32")(logits)
+
+
+def convolutional_decoder(z, event_shape, hidden, activation, dtype):
+    height, width, channels = event_shape
+    heights, widths = halvings(height, len(hidden)), halvings(width, len(hidden))
+    hidden_units = layers.Dense(heights[-1] * widths[-1] * hidden[-1], activation, dtype=dtype)(z)
+    hidden_units = layers.Reshape((heights[-1], widths[-1], hidden[-1]), dtype=dtype)(hidden_units)
+    filters = [*reversed(hidden[:-1]), hidden[0]]
+    for size, rows, columns in zip(filters, reversed(heights[:-1]), reversed(widths[:-1]), strict=True):
+        hidden_units = layers.Conv2DTranspose(size, 3, 2, "same", activation=activation, dtype=dtype)(hidden_units)
+        surplus = (hidden_units.shape[1] - rows, hidden_units.shape[2] - columns)  # 1 where the size is odd
+        hidden_units = layers.Cropping2D(((0, surplus[0]), (0, surplus[1])), dtype=dtype)(hidden_units)
+    return layers.Conv2D(channels, 3, 1, "same", dtype="float32", name="logits")(hidden_units)
+
+
+def halvings(size, times):
+    """The sizes that stride-2 "same" convolutions give: halvings(28, 2) = [28, 14, 7]."""
+    sizes = [size]
+    for _ in range(times):
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes

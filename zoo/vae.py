@@ -1,0 +1,314 @@
+"""Auto-Encoding Variational Bayes (Kingma and Welling 2013).
+
+    prior        p(z)   = N(0, I)
+    likelihood   p(x|z) = prod_i Bernoulli(x_i | logits_i(z))
+    posterior    q(z|x) = N(loc(x), diag(scale(x)^2))
+
+    ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x)
+
+    KL(N(loc, scale^2) || N(0, I)) = -1/2 sum_j (1 + log scale_j^2 - loc_j^2 - scale_j^2)
+
+The loss is the mean of -ELBO over the batch, each term summed over pixels and latent dimensions, in nats.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from zoo import networks
+from zoo.base import Endpoint, Generative, Input, at_least
+from zoo.distributions import bernoulli, diag_gaussian, standard_normal, stateless_seed
+from zoo.importance import importance_estimate
+
+BINARIZATIONS = ("dynamic", "threshold", None)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class VAE(Generative):
+    """Variational autoencoder with a Gaussian posterior and a Bernoulli decoder.
+
+    A Bernoulli likelihood is a likelihood of binary pixels only. Gray pixels in [0, 1] are therefore binarized by
+    the stated protocol before they meet it, and `loss`, `nll`, `elbo` and `log_prob` are nats of the binary image.
+
+    Args:
+        event_shape: (height, width, channels), or (features,) with dense networks.
+        latent_dim: size of z.
+        network: "dense" or "convolutional" (3x3 convolutions of stride 2).
+        hidden: units (dense) or filters (convolutional) of the encoder's hidden layers; the decoder mirrors them.
+        activation: of the hidden layers.
+        beta: weight of the KL in the loss; 1 is the ELBO.
+        warm_up_steps: the weight of the KL rises linearly from 0 to `beta` over this many training steps; evaluation
+            always takes `beta` itself.
+        binarization: "dynamic": a pixel of value v becomes 1 with probability v, drawn anew at each sight of it;
+            "threshold": where v >= 0.5; None: the images are binary already, and any other value is refused.
+        seed: of the noise of training and evaluation.
+
+    The first `fit` sets the output bias to the logit of each pixel's mean, clipped to [0.001, 0.999] (Burda et al.
+    2015): over the whole array, or over the first 100 batches of a `tf.data.Dataset` or `PyDataset`.
+
+    Call: images -> {"images": the binary images, "loc", "scale", "logits"}, for one z drawn from q(z|x) per image.
+
+    Example:
+        >>> vae = VAE(event_shape=(8, 8, 1), latent_dim=2)
+        >>> vae.compile("adam")
+        >>> history = vae.fit(np.random.default_rng(0).random((256, 8, 8)), epochs=2, verbose=0)
+        >>> vae.sample(4, seed=0).shape
+        (4, 8, 8, 1)
+
+    Raises:
+        ValueError: for an argument out of its range; by `fit`, `evaluate`, `predict`: for examples of another shape,
+            for integers, and for values outside [0, 1].
+
+    References:
+        Kingma and Welling 2013, Auto-Encoding Variational Bayes, sections 2.3 and 3, appendices B and C.1.
+        Burda et al. 2015, Importance Weighted Autoencoders, equation 8, for `log_prob`.
+        Higgins et al. 2017, beta-VAE, for `beta`.
+    """
+
+    def __init__(
+        self,
+        event_shape,
+        latent_dim,
+        network="dense",
+        hidden=(256, 128),
+        activation="relu",
+        beta=1.0,
+        warm_up_steps=0,
+        binarization="dynamic",
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(event_shape=event_shape, seed=seed, **kwargs)
+        self.latent_dim = at_least("latent_dim", latent_dim, 1)
+        self.hidden = tuple(at_least("each entry of hidden", size, 1) for size in hidden)
+        self.warm_up_steps = at_least("warm_up_steps", warm_up_steps, 0)
+        self.beta = float(beta)
+        self.network, self.activation, self.binarization = network, activation, binarization
+        self.check_arguments()
+
+        shape_and_layers = (self.event_shape, self.latent_dim, network, self.hidden, activation, self.dtype_policy)
+        self.encoder = networks.encoder(*shape_and_layers)
+        self.decoder = networks.decoder(*shape_and_layers)
+        self.built = True
+
+        self.nll = keras.metrics.Mean(name="nll")
+        self.kl = keras.metrics.Mean(name="kl")
+
+    def check_arguments(self):
+        if self.network not in networks.NETWORKS:
+            raise ValueError(f"network is {self.network!r}; one of {networks.NETWORKS} is wanted.")
+        if self.network == "convolutional" and (len(self.event_shape) != 3 or not self.hidden):
+            raise ValueError(
+                "A convolutional network needs event_shape (height, width, channels) and at least one entry in hidden; "
+                f"they are {self.event_shape} and {self.hidden}."
+            )
+        if self.binarization not in BINARIZATIONS:
+            raise ValueError(f"binarization is {self.binarization!r}; one of {BINARIZATIONS} is wanted.")
+        if not 0.0 <= self.beta < np.inf:
+            raise ValueError(f"beta is {self.beta}; a finite number >= 0 is wanted.")
+
+    @property
+    def values(self):
+        return "binary" if self.binarization is None else "unit_interval"
+
+    # Distributions.
+
+    @property
+    def prior(self):
+        """p(z) = N(0, I); event_shape [latent_dim]."""
+        return standard_normal(self.latent_dim)
+
+    def posterior(self, x):
+        """q(z|x) of binary images x [batch, *event_shape]; event_shape [latent_dim]."""
+        code = self.encoder(x)
+        return diag_gaussian(code["loc"], code["scale"])
+
+    def likelihood(self, z):
+        """p(x|z) of codes z [batch, latent_dim]; event_shape of the images; its mean is the gray picture."""
+        return bernoulli(self.decoder(z)["logits"], len(self.event_shape))
+
+    def binarize(self, x, seed):
+        """Binary images from gray ones, by the protocol `binarization`. Binary images pass unchanged."""
+        if self.binarization is None:
+            return x
+        if self.binarization == "threshold":
+            return tf.cast(x >= 0.5, tf.float32)
+        return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed, dtype=x.dtype) < x, tf.float32)
+
+    # The objective.
+
+    def call(self, x, training=None):
+        images = self.binarize(x, self.draw_seed())
+        code = self.encoder(images, training=training)
+        z = diag_gaussian(code["loc"], code["scale"]).sample(seed=self.draw_seed())
+        return {"images": images, **code, **self.decoder(z, training=training)}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        posterior = diag_gaussian(y_pred["loc"], y_pred["scale"])
+        likelihood = bernoulli(y_pred["logits"], len(self.event_shape))
+
+        # -ELBO(x) = -log p(x|z) + KL(q(z|x) || p(z)),  z ~ q(z|x)
+        nll = -likelihood.log_prob(y_pred["images"])
+        kl = tfd.kl_divergence(posterior, self.prior)
+        loss = nll + (self.warmed_up_beta() if training else self.beta) * kl
+
+        self.nll.update_state(nll, sample_weight)
+        self.kl.update_state(kl, sample_weight)
+        return self.mean_over_batch(loss, sample_weight)
+
+    def warmed_up_beta(self):
+        if not self.warm_up_steps:
+            return self.beta
+        step = tf.cast(self.optimizer.iterations, tf.float32)
+        return self.beta * tf.minimum(1.0, step / self.warm_up_steps)
+
+    def adapt_once(self, x):
+        """Set the output bias to the logit of the mean pixel, if it is still untouched."""
+        bias = self.decoder.get_layer("logits").bias
+        if np.any(bias.numpy()):
+            return
+        mean = np.clip(mean_of_examples(x), 0.001, 0.999)
+        if self.network == "convolutional":
+            mean = mean.mean(axis=(0, 1))  # a convolution has one bias per channel
+        bias.assign(np.log(mean / (1.0 - mean)).reshape(bias.shape))
+
+    def elbo(self, x, seed=0):
+        """The ELBO with one z per image, in nats: float32 [batch]. Gray images are binarized by the protocol."""
+        images = self.binarize(self.tensor(x), stateless_seed(seed, 0))
+        posterior = self.posterior(images)
+        z = posterior.sample(seed=stateless_seed(seed, 1))
+        return self.likelihood(z).log_prob(images) - tfd.kl_divergence(posterior, self.prior)
+
+    def log_prob(self, x, num_importance_samples=100, seed=0):
+        """log p(x) by importance sampling from q(z|x), in nats: float32 [batch]; see `importance_estimate`."""
+        return self.importance_estimate(x, num_importance_samples, seed).log_prob
+
+    def importance_estimate(self, x, num_importance_samples=100, seed=0):
+        """`zoo.importance.ImportanceEstimate` of log p(x), its standard error and its effective sample size.
+
+        Args:
+            x: images [batch, *event_shape]; gray ones are binarized by the protocol, once, from `seed`.
+            num_importance_samples: S >= 1; the memory does not grow with it.
+        """
+        at_least("num_importance_samples", num_importance_samples, 1)
+        return self.compiled_importance_estimate(self.tensor(x), tf.constant(num_importance_samples), seed)
+
+    @tf.function(reduce_retracing=True)
+    def compiled_importance_estimate(self, x, num_importance_samples, seed):
+        images = self.binarize(x, stateless_seed(seed, 0))
+        posterior = self.posterior(images)
+
+        def log_weights(s):
+            z = posterior.sample(seed=stateless_seed(seed, 1, s))
+            return self.log_weights(images, z, posterior)
+
+        return importance_estimate(log_weights, num_importance_samples)
+
+    def log_weights(self, images, z, posterior):
+        """log p(x|z) + log p(z) - log q(z|x): float32, of the shape of `z` without its last axis."""
+        return self.likelihood(z).log_prob(images) + self.prior.log_prob(z) - posterior.log_prob(z)
+
+    def tensor(self, x):
+        return tf.constant(self.checked(x), tf.float32)
+
+    # Generation.
+
+    def decode(self, z):
+        """Pixel probabilities [batch, *event_shape] of codes z [batch, latent_dim]."""
+        return tf.sigmoid(self.decoder(z)["logits"])
+
+    def sample(self, num_samples, seed=0, binary=False):
+        """Images from the model, float32 [num_samples, *event_shape], in [0, 1].
+
+        z ~ N(0, I); then E[x|z], the gray picture, or with `binary` a draw from p(x|z). The same arguments give the
+        same images.
+        """
+        at_least("num_samples", num_samples, 1)
+        z = tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
+        images = self.in_batches(self.decode, z)
+        if binary:
+            uniform = tf.random.stateless_uniform(images.shape, stateless_seed(seed, 1)).numpy()
+            images = (uniform < images).astype("float32")
+        return images
+
+    def reconstruct(self, x):
+        """E[x|z] at z = the posterior's mean: float32 [batch, *event_shape]. `x` as the posterior takes it."""
+        return self.in_batches(lambda images: self.decode(self.posterior(images).mean()), self.tensor(x))
+
+    # Deployment.
+
+    def endpoints(self):
+        code = ("batch", self.latent_dim)
+        images = Input(("batch", *self.event_shape), "binary")
+        noise = Input(("batch", "num_importance_samples", self.latent_dim), "standard_normal")
+        return {
+            "decode": Endpoint(
+                self.decode_endpoint,
+                inputs={"z": Input(code, "standard_normal")},
+                outputs={"probabilities": images.shape, "logits": images.shape},
+                summary="p(x|z): the probability of each pixel, and its logit, for codes z ~ N(0, I).",
+            ),
+            "encode": Endpoint(
+                lambda images: dict(self.encoder(images, training=False)),
+                inputs={"images": images},
+                outputs={"loc": code, "scale": code},
+                summary="q(z|x) = N(loc, diag(scale^2)) of binary images.",
+            ),
+            "log_prob": Endpoint(
+                self.log_prob_endpoint,
+                inputs={"images": images, "noise": noise},
+                outputs={"log_prob": ("batch",)},
+                summary="log p(x) in nats of binary images, importance-weighted over z = loc + scale * noise.",
+            ),
+        }
+
+    def decode_endpoint(self, z):
+        logits = self.decoder(z, training=False)["logits"]
+        return {"probabilities": tf.sigmoid(logits), "logits": logits}
+
+    def log_prob_endpoint(self, images, noise):
+        # log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), all S samples at once. The densities are written out: the graphs
+        # that tfp makes of them hold BroadcastArgs and MulNoNan, which ONNX does not have.
+        code = self.encoder(images, training=False)
+        loc, scale = code["loc"][:, None], code["scale"][:, None]  # [batch, 1, latent_dim]
+        z = loc + scale * noise
+        logits = self.decoder(tf.reshape(z, (-1, self.latent_dim)), training=False)["logits"]
+        batch, num_importance_samples = tf.shape(noise)[0], tf.shape(noise)[1]
+        pixels = int(np.prod(self.event_shape))
+        logits = tf.reshape(logits, (batch, num_importance_samples, pixels))
+        x = tf.reshape(images, (batch, 1, pixels))
+        log_likelihood = tf.reduce_sum(x * logits - tf.nn.softplus(logits), axis=-1)
+        log_prior_over_posterior = tf.reduce_sum(tf.math.log(scale) + 0.5 * (noise**2 - z**2), axis=-1)
+        log_weights = log_likelihood + log_prior_over_posterior
+        samples = tf.cast(num_importance_samples, tf.float32)
+        return {"log_prob": tf.reduce_logsumexp(log_weights, axis=1) - tf.math.log(samples)}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "latent_dim": self.latent_dim,
+            "network": self.network,
+            "hidden": self.hidden,
+            "activation": self.activation,
+            "beta": self.beta,
+            "warm_up_steps": self.warm_up_steps,
+            "binarization": self.binarization,
+        }
+
+
+def mean_of_examples(x, num_batches=100):
+    """The mean example: of a whole array, or of the first `num_batches` batches of a dataset; float64."""
+    if isinstance(x, np.ndarray):
+        return x.mean(axis=0, dtype=np.float64)
+    if isinstance(x, keras.utils.PyDataset):
+        batches = (x[index] for index in range(min(num_batches, len(x))))
+    else:
+        batches = x.take(num_batches).as_numpy_iterator()
+    total, count = 0.0, 0
+    for batch in batches:
+        images = batch[0] if isinstance(batch, tuple) else batch
+        total, count = total + np.sum(images, axis=0, dtype=np.float64), count + len(images)
+    if not count:
+        raise ValueError("The dataset is empty; at least 1 example is needed.")
+    return total / count
