@@ -7,6 +7,8 @@
 A model joins the zoo by one line in `MODELS`, which is also its row in the contract test.
 """
 
+from pathlib import Path
+
 import keras
 
 from zoo.base import Endpoint, Generative, Input
@@ -23,7 +25,12 @@ def load(path):
     Raises:
         ValueError: if there is no file at `path`, or it does not hold a model of this zoo.
     """
-    model = keras.saving.load_model(path)
+    if not Path(path).is_file():
+        raise ValueError(f"There is no file {path}.")
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:  # zipfile, HDF5 and Keras raise a dozen classes on damaged files
+        raise ValueError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(model, Generative):
         raise ValueError(f"{path} holds a {type(model).__name__}, which is not a model of this zoo.")
     return model

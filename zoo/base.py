@@ -90,7 +90,7 @@ class Generative(keras.Model):
         elif validation_data is not None:
             validation_data = self.checked(validation_data)
         with refusals_as_value_errors(self.values):
-            self.adapt_once(x)
+            self.adapt(x)
             return super().fit(x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
@@ -108,8 +108,8 @@ class Generative(keras.Model):
     def checked(self, x):
         return checked(x, self.event_shape, self.values)
 
-    def adapt_once(self, x):
-        """Take from the training data what the model starts from. Called by `fit`; does nothing unless overridden."""
+    def adapt(self, x):
+        """Take from the training data what the model starts from. Called by `fit`; nothing unless overridden."""
 
     # Randomness.
 
@@ -124,7 +124,7 @@ class Generative(keras.Model):
     @contextlib.contextmanager
     def repeatable_draws(self):
         """Within, draws start from a fixed count; afterwards training goes on as if nothing had been drawn."""
-        count = int(self.draws.value)
+        count = int(self.draws.numpy())
         self.draws.assign(EVALUATION)
         try:
             yield

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 
 class ImportanceEstimate(NamedTuple):
-    """One estimate per example, in nats.
+    """One estimate per example; float32.
 
-    log_prob: [batch]; log-mean-exp of the log weights.
+    log_prob: [batch]; log-mean-exp of the log weights, in nats.
     standard_error: [batch]; of `log_prob`, from the spread of the weights (delta method).
     effective_sample_size: [batch]; (sum w)^2 / sum w^2, between 1 and S. Near 1, do not trust the estimate.
     """
@@ -30,20 +30,22 @@ def importance_estimate(log_weights, num_importance_samples):
         log_weights: takes the int32 index s of a sample and returns log w_s of every example, float32 [batch].
         num_importance_samples: S >= 1; an int or an int32 scalar.
     """
-    first = log_weights(tf.constant(0))
+    # float64: the effective sample size is a difference of two logarithms of some hundred nats.
+    first = tf.cast(log_weights(tf.constant(0)), tf.float64)
 
     def accumulate(s, log_sum, log_sum_of_squares):
-        log_weight = log_weights(s)
+        log_weight = tf.cast(log_weights(s), tf.float64)
         return s + 1, logaddexp(log_sum, log_weight), logaddexp(log_sum_of_squares, 2.0 * log_weight)
 
     _, log_sum, log_sum_of_squares = tf.while_loop(
         lambda s, *_: s < num_importance_samples, accumulate, (tf.constant(1), first, 2.0 * first)
     )
-    total = tf.cast(num_importance_samples, tf.float32)
+    total = tf.cast(num_importance_samples, tf.float64)
     effective_sample_size = tf.exp(2.0 * log_sum - log_sum_of_squares)
     # Var(w) / (S mean(w)^2) = 1 / ESS - 1 / S; the standard error of log mean(w) is its root.
     variance = tf.maximum(1.0 / effective_sample_size - 1.0 / total, 0.0)
-    return ImportanceEstimate(log_sum - tf.math.log(total), tf.sqrt(variance), effective_sample_size)
+    estimate = log_sum - tf.math.log(total), tf.sqrt(variance), effective_sample_size
+    return ImportanceEstimate(*(tf.cast(part, tf.float32) for part in estimate))
 
 
 def logaddexp(a, b):

@@ -51,19 +51,18 @@ def checked_array(x, event_shape, values):
         raise ValueError("There are 0 examples; at least 1 is needed.")
     for start in range(0, len(x), ROWS_AT_A_TIME):
         block = x[start : start + ROWS_AT_A_TIME]
-        low, high = block.min(), block.max()
-        if not np.isfinite([low, high]).all() or not within(block, low, high, values):
-            raise ValueError(value_sentence(values, f"[{low:.6g}, {high:.6g}]"))
+        if not np.all(in_range(block, values, np)):
+            raise ValueError(value_sentence(values, block.min(), block.max()))
     return x.reshape(len(x), *event_shape)
 
 
-def within(x, low, high, values):
-    """Whether all of `x` is in the range called `values`; works on NumPy arrays and, but for NaN, on tensors."""
-    if values == "real":
-        return True
+def in_range(x, values, numpy):
+    """Elementwise, whether `x` is in the range called `values`; `numpy` is the namespace of its kind of array."""
+    if values == "binary":
+        return (x == 0) | (x == 1)
     if values == "unit_interval":
-        return (low >= 0) & (high <= 1)
-    return ((x == 0) | (x == 1)).all()
+        return (x >= 0) & (x <= 1)
+    return numpy.isfinite(x)
 
 
 def checked_dataset(dataset, event_shape, values):
@@ -76,14 +75,11 @@ def checked_dataset(dataset, event_shape, values):
         check_shape(tuple(first.shape), event_shape)
 
     def check(*element):
-        low, high = tf.reduce_min(element[0]), tf.reduce_max(element[0])
-        good = tf.reduce_all(tf.math.is_finite(element[0]))
-        if values == "unit_interval":
-            good &= (low >= 0) & (high <= 1)
-        elif values == "binary":
-            good &= tf.reduce_all((element[0] == 0) | (element[0] == 1))
+        images = element[0]
+        low, high = tf.reduce_min(images), tf.reduce_max(images)
+        good = tf.reduce_all(in_range(images, values, tf.experimental.numpy))
         tf.debugging.Assert(good, [REFUSED[0], low, high, REFUSED[1]])
-        images = tf.reshape(element[0], (-1, *event_shape))
+        images = tf.reshape(images, (-1, *event_shape))
         return (images, *element[1:]) if isinstance(spec, tuple) else images
 
     return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -121,8 +117,8 @@ def refusals_as_value_errors(values):
         message = str(error)
         if REFUSED[0] not in message:
             raise
-        low_and_high = re.findall(r"[\w.+-]+", message.split(REFUSED[0], 1)[1].split(REFUSED[1], 1)[0])
-        raise ValueError(value_sentence(values, f"[{', '.join(low_and_high)}]")) from None
+        low, high = re.findall(r"[\w.+-]+", message.split(REFUSED[0], 1)[1].split(REFUSED[1], 1)[0])
+        raise ValueError(value_sentence(values, float(low), float(high))) from None
 
 
 def check_shape(shape, event_shape):
@@ -145,13 +141,13 @@ def check_type(name, is_floating):
         )
 
 
-def value_sentence(values, came):
+def value_sentence(values, low, high):
     advice = {
         "real": "Remove NaN and infinity.",
         "unit_interval": "Scale the pixels, for example x / 255.0, and remove NaN.",
         "binary": "Binarize the images first, or build the model with a binarization.",
     }[values]
-    return f"Examples must hold {RANGES[values]}, but a block holds values in {came}. {advice}"
+    return f"Examples must hold {RANGES[values]}, but some hold values in [{low:.6g}, {high:.6g}]. {advice}"
 
 
 def text(shape):

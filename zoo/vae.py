@@ -163,7 +163,7 @@ class VAE(Generative):
         step = tf.cast(self.optimizer.iterations, tf.float32)
         return self.beta * tf.minimum(1.0, step / self.warm_up_steps)
 
-    def adapt_once(self, x):
+    def adapt(self, x):
         """Set the output bias to the logit of the mean pixel, if it is still untouched."""
         bias = self.decoder.get_layer("logits").bias
         if np.any(bias.numpy()):

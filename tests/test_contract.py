@@ -1,0 +1,172 @@
+"""What every model of the zoo keeps. A new model joins by one line in CASES."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import zoo
+from export import export_model
+
+IMAGES = (np.random.default_rng(0).random((40, 8, 8, 1)) ** 2).astype("float32")
+
+# name of the case, class, non-default arguments
+CASES = (
+    ("vae_dense", zoo.VAE, {"event_shape": (8, 8, 1), "latent_dim": 3, "hidden": (12, 7), "beta": 2.0, "seed": 5}),
+    (
+        "vae_convolutional",
+        zoo.VAE,
+        {"event_shape": (8, 8, 1), "latent_dim": 2, "network": "convolutional", "hidden": (4, 6), "activation": "elu"},
+    ),
+    ("vae_threshold", zoo.VAE, {"event_shape": (8, 8, 1), "latent_dim": 2, "binarization": "threshold"}),
+)
+
+
+TWO_REPLICAS = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+
+
+def fitted(model_class, arguments, **compile_arguments):
+    keras.utils.set_random_seed(1)
+    model = model_class(**arguments)
+    model.compile("adam", **compile_arguments)
+    model.fit(IMAGES, batch_size=16, epochs=2, verbose=0, shuffle=False)
+    return model
+
+
+def values(variables):
+    return [np.array(variable) for variable in variables]
+
+
+class PyBatches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return IMAGES[index * 16 : (index + 1) * 16]
+
+
+class ContractTest(tf.test.TestCase, parameterized.TestCase):
+    def test_every_model_has_a_case(self):
+        self.assertEqual({model_class for _, model_class, _ in CASES}, set(zoo.MODELS.values()))
+
+    @parameterized.named_parameters(*CASES)
+    def test_round_trip_keeps_config_outputs_samples_optimizer_and_noise(self, model_class, arguments):
+        model = fitted(model_class, arguments)
+        path = os.path.join(self.get_temp_dir(), f"{self.id()}.keras")
+        model.save(path)
+        loaded = zoo.load(path)
+
+        self.assertEqual(loaded.get_config(), model.get_config())
+        for name, value in arguments.items():
+            self.assertEqual(model.get_config()[name], value)
+        self.assertAllEqual(values(loaded.variables), values(model.variables))
+        self.assertAllEqual(values(loaded.optimizer.variables), values(model.optimizer.variables))
+        self.assertEqual(loaded.evaluate(IMAGES, verbose=0), model.evaluate(IMAGES, verbose=0))
+        for name, output in model.predict(IMAGES, verbose=0).items():
+            self.assertAllEqual(output, loaded.predict(IMAGES, verbose=0)[name])
+
+        samples = model.sample(1003, seed=3)  # more than one block, and not a whole number of them
+        self.assertEqual(samples.shape, (1003, *model.event_shape))
+        self.assertEqual(samples.dtype, np.float32)
+        self.assertAllInRange(samples, 0.0, 1.0)
+        self.assertAllEqual(samples, loaded.sample(1003, seed=3))
+        self.assertNotAllClose(samples, model.sample(1003, seed=4))
+        self.assertNotAllClose(samples[0], samples[1])
+
+        # Training goes on with the same noise, though one of the two has evaluated more: the very same numbers.
+        model.evaluate(IMAGES, verbose=0)
+        history = [each.fit(IMAGES, batch_size=16, verbose=0, shuffle=False).history for each in (model, loaded)]
+        self.assertEqual(*history)
+
+    @parameterized.named_parameters(*CASES)
+    def test_fit_evaluate_predict_on_arrays_and_streams(self, model_class, arguments):
+        model = model_class(**arguments)
+        model.compile("adam")
+        batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(16)  # the last batch holds 8
+        for data in (IMAGES, IMAGES[..., 0], IMAGES.astype("float64"), batches, PyBatches()):
+            history = model.fit(data, validation_data=data, epochs=1, verbose=0).history
+            self.assertTrue(np.isfinite(list(history.values())).all())
+            self.assertIn("val_loss", history)
+            logs = model.evaluate(data, verbose=0, return_dict=True)
+            self.assertEqual(logs, model.evaluate(data, verbose=0, return_dict=True))
+            outputs = model.predict(data, verbose=0)
+            self.assertEqual({len(output) for output in outputs.values()}, {40})
+        model.fit(IMAGES, IMAGES, validation_split=0.2, verbose=0)
+
+    @parameterized.named_parameters(*CASES)
+    def test_jit_compile_gives_the_losses_of_plain_graphs(self, model_class, arguments):
+        plain, compiled = (fitted(model_class, arguments, jit_compile=jit) for jit in (False, True))
+        # XLA draws other bits from the same seed; over 2,560 pixels the losses agree to a few percent.
+        self.assertAllClose(plain.evaluate(IMAGES, verbose=0)[0], compiled.evaluate(IMAGES, verbose=0)[0], rtol=0.05)
+
+    @parameterized.named_parameters(*CASES)
+    def test_mixed_bfloat16_trains_with_float32_heads(self, model_class, arguments):
+        model = fitted(model_class, {**arguments, "dtype": "mixed_bfloat16"})
+        self.assertTrue(np.isfinite(model.evaluate(IMAGES, verbose=0)).all())
+        for output in model.predict(IMAGES, verbose=0).values():
+            self.assertEqual(output.dtype, np.float32)
+        path = os.path.join(self.get_temp_dir(), f"{self.id()}.keras")
+        model.save(path)
+        self.assertEqual(zoo.load(path).evaluate(IMAGES, verbose=0), model.evaluate(IMAGES, verbose=0))
+
+    @parameterized.named_parameters(*CASES)
+    def test_two_replicas_train_on_noise_of_their_own(self, model_class, arguments):
+        """A step on two halves of a batch is the mean of the halves' steps; each half draws its own noise."""
+        logs = {}
+        for name, scope in (("one", tf.distribute.get_strategy()), ("two", TWO_REPLICAS)):
+            with scope.scope():
+                keras.utils.set_random_seed(2)
+                model = model_class(**arguments)
+                model.compile(keras.optimizers.SGD(1e-3))
+            batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(16)  # the last one: 8, in halves of 4
+            model.fit(batches, epochs=4, verbose=0)
+            logs[name] = model.evaluate(batches, verbose=0)
+        # Other noise on the second replica: equal to Monte Carlo error. Gradients summed over the replicas, not
+        # averaged, would be a learning rate twice as high.
+        self.assertAllClose(logs["one"][0], logs["two"][0], rtol=0.05)
+
+        seeds = TWO_REPLICAS.run(tf.function(model.draw_seed)).values
+        self.assertNotAllEqual(seeds[0], seeds[1])
+
+    @parameterized.named_parameters(*CASES)
+    def test_exports_with_parity(self, model_class, arguments):
+        out = os.path.join(self.get_temp_dir(), "dist", model_class.__name__)
+        export_model(fitted(model_class, arguments), out)  # verifies, or raises
+        saved_model = tf.saved_model.load(os.path.join(out, "saved_model", "1"))
+        self.assertEqual(set(saved_model.signatures), {"serving_default", *model_class(**arguments).endpoints()})
+
+    @parameterized.named_parameters(*CASES)
+    def test_refuses_bad_examples_with_a_sentence(self, model_class, arguments):
+        model = fitted(model_class, arguments)
+        broken = IMAGES.copy()
+        broken[3, 2, 1] = np.nan
+        stream = tf.data.Dataset.from_tensor_slices
+        for bad, sentence in (
+            ((IMAGES * 255).astype("uint8"), "uint8; floating-point values are wanted"),
+            (stream((IMAGES * 255).astype("uint8")).batch(8), "uint8; floating-point values are wanted"),
+            (IMAGES * 255, r"numbers in \[0, 1\]"),
+            (-IMAGES, r"numbers in \[0, 1\]"),
+            (broken, "remove NaN"),
+            (stream(IMAGES * 255).batch(8), r"numbers in \[0, 1\]"),
+            (stream(broken).batch(8), "remove NaN"),
+            (IMAGES[:, :4], r"shape \[40, 4, 8, 1\]"),
+            (stream(IMAGES), "batch axis is missing"),
+            (IMAGES[:0], "0 examples"),
+            (IMAGES.tolist(), "came as list"),
+            ("images.npz", "came as str"),
+        ):
+            for method in (model.fit, model.evaluate, model.predict):
+                with self.assertRaisesRegex(ValueError, sentence):
+                    method(bad, verbose=0)
+            with self.assertRaisesRegex(ValueError, sentence):
+                model.fit(IMAGES, validation_data=bad, verbose=0)
+
+    def test_load_says_what_is_wrong(self):
+        path = os.path.join(self.get_temp_dir(), "other.keras")
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+        with self.assertRaisesRegex(ValueError, "not a model of this zoo"):
+            zoo.load(path)
+        with self.assertRaisesRegex(ValueError, "There is no file"):
+            zoo.load(path + "x")

@@ -1,0 +1,1 @@
+"""Training: turns data into a trained, measured run folder. `train(recipe, workdir)` is the only door."""

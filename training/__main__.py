@@ -1,0 +1,55 @@
+"""python -m training RECIPE [--workdir DIR] [a flag for each field of Recipe]; python -m training --list"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from training.command_line import add_flags, command
+
+
+@command
+def main(argv=None):
+    from training.recipes import Recipe, recipe_named
+
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a recipe in a run folder.")
+    parser.add_argument("recipe", nargs="?", help="name of the recipe; see --list")
+    parser.add_argument("--list", action="store_true", help="list the recipes")
+    parser.add_argument("--workdir", type=Path, help="the run folder (default: runs/RECIPE); the same command resumes")
+    add_flags(parser, Recipe, but=("name", "summary", "model"))
+    arguments = vars(parser.parse_args(argv))
+    listed, name, workdir = (arguments.pop(key) for key in ("list", "recipe", "workdir"))
+    if listed:
+        return print_recipes()
+    if name is None:
+        parser.error("a recipe is wanted; --list shows them all")
+    recipe = dataclasses.replace(recipe_named(name), **tuples(arguments))
+
+    from training.train import train
+
+    run = train(recipe, workdir or Path("runs") / name)
+    print(f"model:   {run.model_path}\nsamples: {run.samples_path}\ncurves:  {run.curves_path}")
+    return 0
+
+
+def tuples(arguments):
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+
+
+def print_recipes():
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.recipes import RECIPES, REFERENCES
+
+    table = Table("recipe", "what", "published")
+    for recipe in RECIPES.values():
+        reference = REFERENCES.get(recipe.name)
+        published = f"{reference.metric} {reference.value} +- {reference.standard_deviation}" if reference else ""
+        table.add_row(recipe.name, recipe.summary, published)
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

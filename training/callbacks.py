@@ -1,0 +1,75 @@
+"""What happens in a run besides Keras' own loop: stop at a loss that is not finite; end each epoch safely."""
+
+import math
+import time
+
+import keras
+
+from training.pictures import save_grid, save_reconstructions
+from training.run_folder import best_epoch, out_of_patience
+
+PICTURES = 64  # samples in a grid
+SAMPLE_SEED = 0  # the same codes at every epoch
+
+
+class StopAtNotFiniteLoss(keras.callbacks.Callback):
+    """Raise FloatingPointError with epoch and step; the last checkpoint is of the epoch before."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {float(value)} at epoch {self.epoch}, step {batch + 1}; "
+                    "the last finished epoch is kept. Lower the learning rate, or look at the data."
+                )
+
+
+class FinishEpoch(keras.callbacks.Callback):
+    """At the end of each epoch: pictures, the model if it is the best, the checkpoint, the history; then patience.
+
+    Args:
+        run: the `RunFolder`.
+        recipe: the `Recipe`.
+        history: the rows of the epochs so far; grows.
+        seconds: that these epochs took.
+        identity: one line that names the data, for each row.
+        held_out: binary validation images, the first of which are reconstructed.
+    """
+
+    def __init__(self, run, recipe, history, seconds, identity, held_out):
+        super().__init__()
+        self.run, self.recipe, self.history, self.seconds = run, recipe, history, seconds
+        self.identity, self.held_out = identity, held_out
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        metrics = {name: float(value) for name, value in sorted(logs.items())}
+        self.history.append({"epoch": epoch + 1, **metrics, "data": self.identity})
+        self.draw_pictures(epoch + 1)
+        if self.is_best(epoch):
+            self.run.write_model(self.model)
+        self.seconds += time.monotonic() - self.started
+        self.run.save_checkpoint(state_of(self.model), self.history, self.seconds)
+        if out_of_patience(self.history, self.recipe.warm_up_epochs, self.recipe.patience):
+            self.model.stop_training = True
+
+    def is_best(self, epoch):
+        if not self.recipe.patience:
+            return True
+        return best_epoch(self.history, self.recipe.warm_up_epochs) in (None, epoch)
+
+    def draw_pictures(self, epoch):
+        samples = self.model.sample(PICTURES, seed=SAMPLE_SEED)
+        save_grid(samples, self.run.samples_path / f"epoch_{epoch:04d}.png")
+        reconstructions = self.model.reconstruct(self.held_out)
+        save_reconstructions(self.held_out, reconstructions, self.run.samples_path / "reconstructions.png")
+
+
+def state_of(model):
+    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizer."""
+    return [*model.variables, *model.optimizer.variables]

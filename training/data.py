@@ -1,0 +1,319 @@
+"""Data sets, and the protocols that make gray pixels binary: a protocol is part of a data set's identity.
+
+    static      drawn once, for every split (or binary in the files themselves, as the fixed binarized MNIST)
+    dynamic     the training split is drawn anew for every epoch, validation and test once
+    threshold   gray >= 0.5
+
+A draw depends on (seed, epoch, index of the example) and the order of the batches on (seed, epoch), so a resumed run
+sees what the uninterrupted one would have seen, whatever the size of its batches.
+"""
+
+import difflib
+import hashlib
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+BINARIZATIONS = ("dynamic", "static", "threshold")
+SPLITS = ("train", "validation", "test")
+NAMES = ("digits", "mnist", "fashion_mnist", "binarized_mnist")
+FIXED_SEED = 0  # of every draw that is made once: results of runs with other seeds stay comparable
+BLOCK = 1000  # examples that share one generator: bounds the memory of a draw
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three splits of images and, where there are any, labels.
+
+    images: split -> [N, height, width, channels]; gray value = images / levels, in [0, 1].
+    labels: split -> [N], or empty.
+    """
+
+    name: str
+    images: dict
+    labels: dict
+    levels: int
+
+    @property
+    def event_shape(self):
+        return self.images["train"].shape[1:]
+
+    def gray(self, split):
+        """float32 images in [0, 1]."""
+        return self.images[split].astype("float32") / np.float32(self.levels)
+
+    def binary(self, split, binarization, seed=FIXED_SEED, epoch=0):
+        """uint8 images of 0 and 1, in the order of the split, by the protocol."""
+        return binarize(self.images[split], self.levels, binarization, seed, epoch)
+
+    def identity(self, split, binarization):
+        """What must be equal for two results to be comparable: a dict for recipe.json and results/."""
+        drawn_once = binarization == "static" or (binarization == "dynamic" and split != "train")
+        return {
+            "name": self.name,
+            "split": split,
+            "num_examples": len(self.images[split]),
+            "binarization": binarization,
+            "binarization_seed": FIXED_SEED if drawn_once else None,
+            "sha256": sha256_of(self.images[split]),
+        }
+
+
+def sha256_of(images):
+    """Of shape, type and bytes."""
+    header = f"{images.dtype.name} {images.shape} ".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(images).tobytes()).hexdigest()
+
+
+# Binarization and batches.
+
+
+def binarize(images, levels, binarization, seed, epoch):
+    """uint8 0 and 1. Example i depends on (seed, epoch, i) alone."""
+    if binarization == "threshold":
+        return (2 * images.astype("float32") >= levels).astype("uint8")
+    if binarization == "static":
+        seed, epoch = FIXED_SEED, 0
+    binary = np.empty(images.shape, "uint8")
+    for block, start in enumerate(range(0, len(images), BLOCK)):
+        gray = images[start : start + BLOCK] / np.float32(levels)
+        uniform = generator("binarization", seed, epoch, block).random(gray.shape, dtype="float32")
+        binary[start : start + BLOCK] = uniform < gray
+    return binary
+
+
+def generator(purpose, *key):
+    """A NumPy generator that is a function of the purpose and the key."""
+    return np.random.default_rng([zlib.crc32(purpose.encode()), *key])
+
+
+def epoch_of_images(images, levels, binarization, seed, epoch):
+    """One epoch's binary images in one epoch's order: uint8 [N, height, width, channels]."""
+    order = generator("order", seed, epoch).permutation(len(images))
+    return binarize(images, levels, binarization, seed, epoch)[order]
+
+
+def steps_per_epoch(data, batch_size):
+    """Batches in an epoch; the last one holds the rest."""
+    count = len(data.images["train"])
+    if batch_size > count:
+        raise ValueError(f"batch_size is {batch_size}, but there are {count} training images; ask for fewer.")
+    return -(-count // batch_size)
+
+
+def training_batches(data, binarization, batch_size, seed, first_epoch=0):
+    """Binary training batches of epoch `first_epoch`, then of the next, without end: float32 [batch, ...].
+
+    Hand it to `fit` with `steps_per_epoch`: Keras then keeps one iterator over all epochs. The next epoch is drawn
+    while the present one trains.
+    """
+    images, steps = data.images["train"], steps_per_epoch(data, batch_size)
+
+    def draw(epoch):
+        return epoch_of_images(images, data.levels, binarization, seed, int(epoch))
+
+    def epoch_of_batches(binary):
+        binary = tf.ensure_shape(binary, images.shape)
+        return tf.data.Dataset.range(steps).map(
+            lambda step: tf.cast(binary[step * batch_size : (step + 1) * batch_size], tf.float32)
+        )
+
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
+    drawn = epochs.map(lambda epoch: tf.numpy_function(draw, [epoch], tf.uint8)).prefetch(1)
+    return drawn.flat_map(epoch_of_batches).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(binary, batch_size=500):
+    """Batches of images that were binarized once, in their order."""
+    batches = tf.data.Dataset.from_tensor_slices(binary).batch(batch_size)
+    return batches.map(lambda images: tf.cast(images, tf.float32)).prefetch(tf.data.AUTOTUNE)
+
+
+# Where the images come from.
+
+
+def load_data(name, path=""):
+    """The `Data` called `name`, or of the user's own .npz file or folder of images.
+
+    digits: scikit-learn's 1,797 images of 8x8, split 1,297 / 200 / 300 by a fixed permutation.
+    mnist, fashion_mnist: Keras' loaders; the first 5,000 of the 60,000 training images are the validation split, as in
+        the reader of TensorFlow's tutorials, through which Davidson et al. 2018 and others of that time read MNIST.
+    binarized_mnist: Larochelle's fixed binarization, 50,000 / 10,000 / 10,000, from `path`.
+    An .npz holds `x_train` and `x_test` (and `x_validation`, else a tenth of x_train), or `images`; a folder holds
+    images of one size, in any depth. `images` and folders are split 80 / 10 / 10 by a fixed permutation. Integers are
+    read as 0..255, floating-point numbers as gray values in [0, 1].
+
+    Raises:
+        ValueError: one sentence, for a name or file that does not give images.
+    """
+    if name == "digits":
+        return digits()
+    if name in ("mnist", "fashion_mnist"):
+        return from_keras(name)
+    if name == "binarized_mnist":
+        return binarized_mnist(path)
+    if Path(name).is_dir():
+        return from_folder(Path(name))
+    if Path(name).suffix == ".npz":
+        return from_npz(Path(name))
+    raise ValueError(
+        f"There is no data set {name!r}{near(name, NAMES)}; {', '.join(NAMES)}, an .npz file or a folder of images is "
+        "wanted."
+    )
+
+
+def near(name, names):
+    """The hint " (did you mean ...?)" with the near names, or nothing."""
+    matches = difflib.get_close_matches(name, names)
+    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
+
+
+def digits():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = generator("digits", FIXED_SEED).permutation(len(bunch.images))
+    images = bunch.images.astype("uint8")[order][..., None]
+    return cut("digits", images, (1297, 200, 300), 16, bunch.target[order])
+
+
+def from_keras(name):
+    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    held_out = 5000
+    images = {"train": x_train[held_out:], "validation": x_train[:held_out], "test": x_test}
+    labels = {"train": y_train[held_out:], "validation": y_train[:held_out], "test": y_test}
+    return Data(name, {split: array[..., None] for split, array in images.items()}, labels, levels=255)
+
+
+def binarized_mnist(path):
+    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    path = Path(path or keras_home / "datasets" / "binarized_mnist_larochelle.npz")
+    if path.is_dir():
+        splits = {"train": "train", "validation": "valid", "test": "test"}
+        images = {split: read_amat(path / f"binarized_mnist_{file}.amat") for split, file in splits.items()}
+    else:
+        arrays = read_npz(
+            path,
+            missing=(
+                f"There is no {path}; pass --data-path with binarized_mnist_larochelle.npz, or with the folder of "
+                "binarized_mnist_train.amat, _valid.amat and _test.amat from www.cs.toronto.edu/~larocheh."
+            ),
+        )
+        keys = {"train": "train_packed", "validation": "valid_packed", "test": "test_packed"}
+        if not set(keys.values()) <= set(arrays):
+            raise ValueError(f"{path} holds {sorted(arrays)}; {sorted(keys.values())} are wanted.")
+        images = {split: np.unpackbits(arrays[key], axis=1).reshape(-1, 28, 28, 1) for split, key in keys.items()}
+    return Data("binarized_mnist", images, {}, levels=1)
+
+
+def read_amat(path):
+    """Larochelle's text files: one image a line, 784 digits 0 or 1."""
+    try:
+        characters = np.fromfile(path, "uint8")
+    except OSError:
+        raise ValueError(f"There is no readable {path}; the three .amat files are wanted in one folder.") from None
+    pixels = characters[(characters == ord("0")) | (characters == ord("1"))] - ord("0")
+    if not len(pixels) or len(pixels) % 784:
+        raise ValueError(f"{path} holds {len(pixels)} binary digits; 784 to an image are wanted: is it truncated?")
+    return pixels.reshape(-1, 28, 28, 1)
+
+
+def from_npz(path):
+    arrays = read_npz(path, missing=f"There is no file {path}.")
+    if "images" in arrays:
+        images, levels = as_images(arrays["images"], f"'images' in {path}")
+        return cut(path.stem, images, eighty_ten_ten(len(images), path), levels, shuffle=True)
+    if not {"x_train", "x_test"} <= set(arrays):
+        raise ValueError(f"{path} holds {sorted(arrays)}; 'images', or 'x_train' and 'x_test', are wanted.")
+    read = {key: as_images(arrays[key], f"'{key}' in {path}") for key in sorted(arrays) if key.startswith("x_")}
+    if len({(images.shape[1:], levels) for images, levels in read.values()}) > 1:
+        shapes = {key: images.shape for key, (images, _) in read.items()}
+        raise ValueError(f"The splits in {path} differ in image size or type: {shapes}; make them alike.")
+    (train, levels), (test, _) = read["x_train"], read["x_test"]
+    if "x_validation" in read:
+        images = {"train": train, "validation": read["x_validation"][0], "test": test}
+        return Data(path.stem, images, {}, levels)
+    if len(train) < 2:
+        raise ValueError(f"'x_train' in {path} holds 1 image; at least 2 are wanted, one of them for validation.")
+    held_out = max(1, len(train) // 10)
+    together = np.concatenate([train, test])
+    return cut(path.stem, together, (len(train) - held_out, held_out, len(test)), levels)
+
+
+def read_npz(path, missing):
+    """The arrays of an .npz file; pickled objects are never read."""
+    if not path.exists():
+        raise ValueError(missing)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = "it holds pickled objects" if "pickle" in str(error).lower() else "it is damaged or no .npz at all"
+        raise ValueError(f"{path} cannot be read: {reason}; save plain arrays with numpy.savez.") from None
+    if not arrays:
+        raise ValueError(f"{path} is empty; save the images in it with numpy.savez(path, images=images).")
+    return arrays
+
+
+def as_images(array, name):
+    """[N, height, width, channels] and the number of levels, from integers 0..255 or gray values in [0, 1]."""
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; [N, height, width] or [N, height, width, 1 or 3] is wanted.")
+    if array.dtype.kind == "b":
+        return array.astype("uint8"), 1
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"{name} has type {array.dtype}; integers 0..255 or numbers in [0, 1] are wanted.")
+    highest = 255 if array.dtype.kind in "ui" else 1
+    low, high = array.min(), array.max()
+    if not 0 <= low <= high <= highest:
+        raise ValueError(
+            f"{name} holds values in [{low}, {high}]; for {array.dtype}, 0 to {highest} is wanted, no NaN."
+        )
+    return array.astype("uint8" if highest == 255 else "float32"), highest
+
+
+def from_folder(folder):
+    from PIL import Image, UnidentifiedImageError
+
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"There are no images in {folder}; files that end in {sorted(IMAGE_SUFFIXES)} are wanted.")
+    pictures = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                gray = image.mode in ("1", "L", "LA")
+                pictures.append((path, np.asarray(image.convert("L" if gray else "RGB"))))
+        except (UnidentifiedImageError, OSError):
+            raise ValueError(f"{path} cannot be read as an image; remove or replace it.") from None
+        if pictures[-1][1].shape != pictures[0][1].shape:
+            (first, one), (other, another) = pictures[0], pictures[-1]
+            raise ValueError(f"{first} has shape {one.shape}, but {other} has {another.shape}; one shape is wanted.")
+    images, levels = as_images(np.stack([pixels for _, pixels in pictures]), str(folder))
+    return cut(folder.name, images, eighty_ten_ten(len(images), folder), levels, shuffle=True)
+
+
+def eighty_ten_ten(count, source):
+    if count < 3:
+        raise ValueError(f"{source} holds {count} images; at least 3 are wanted, one for each split.")
+    tenth = max(1, count // 10)
+    return count - 2 * tenth, tenth, tenth
+
+
+def cut(name, images, sizes, levels, labels=None, shuffle=False):
+    """Consecutive splits of the given sizes, after a fixed permutation where the order may mean something."""
+    if shuffle:
+        images = images[generator("split", FIXED_SEED).permutation(len(images))]
+    ends = np.cumsum(sizes)
+    slices = {split: slice(end - size, end) for split, size, end in zip(SPLITS, sizes, ends, strict=True)}
+    by_split = {split: images[part] for split, part in slices.items()}
+    return Data(name, by_split, {} if labels is None else {s: labels[part] for s, part in slices.items()}, levels)

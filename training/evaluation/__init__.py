@@ -1,0 +1,1 @@
+"""The measures of a trained model, as functions of models and arrays."""

@@ -1,0 +1,109 @@
+"""Recorded results: results/RECIPE.json, and the README's table made from them.
+
+python -m training.results README.md    rewrites the table between its two markers
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+
+from training.command_line import command
+
+START, END = "<!-- results: made by python -m training.results -->", "<!-- /results -->"
+
+
+def record(workdir, folder):
+    """Put the evaluation of a run into FOLDER/RECIPE.json, one object per seed, and return that path.
+
+    Raises:
+        ValueError: if the run's recipe is not, but for the seed and the path of the data, the published one, or the
+            data is not that of the results already there.
+    """
+    from training.files import read_json, write_json
+    from training.recipes import recipe_named
+    from training.run_folder import RunFolder
+
+    run = RunFolder(workdir)
+    if not run.evaluation_path.exists():
+        raise ValueError(f"{run.path} has no evaluation.json; evaluate it first.")
+    evaluation, recipe = read_json(run.evaluation_path), run.recipe()
+    settings = {name: value for name, value in asdict(recipe).items() if name not in ("seed", "data_path")}
+    published = {name: value for name, value in asdict(recipe_named(recipe.name)).items() if name in settings}
+    different = [name for name in settings if settings[name] != published[name]]
+    if different:
+        raise ValueError(
+            f"{run.path} differs from the recipe {recipe.name} in {different}; results/ holds recipes only."
+        )
+    path = Path(folder) / f"{recipe.name}.json"
+    others = [result for result in read_json(path) if result["seed"] != recipe.seed] if path.exists() else []
+    results = sorted([*others, {**evaluation, "settings": settings}], key=lambda result: result["seed"])
+    one_identity(results, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, results)
+    return path
+
+
+def one_identity(results, path):
+    """The identity of the data that all `results` were measured on; two in one row are refused."""
+    identities = [result["data"] for result in results]
+    if any(identity != identities[0] for identity in identities):
+        raise ValueError(f"{path} would mix results on different data, which cannot be compared: {identities}.")
+    return identities[0]
+
+
+def table(folder):
+    """Markdown: a row per recipe in `folder` that has a published number; obtained beside published."""
+    from training.files import read_json
+    from training.recipes import REFERENCES
+
+    lines = [
+        "| recipe | metric (nats) | this zoo | seeds | published | source | minutes a seed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    captions = {}
+    for name, reference in REFERENCES.items():
+        path = Path(folder) / f"{name}.json"
+        if not path.exists():
+            continue
+        results = read_json(path)
+        identity = one_identity(results, path)
+        values = [result["metrics"][reference.metric] for result in results]
+        spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
+        minutes = mean(result["minutes"] + result["evaluation_minutes"] for result in results)
+        lines.append(
+            f"| `{name}` | {reference.metric} | {mean(values):.2f}{spread} | {len(values)} "
+            f"| {reference.value:.2f} +- {reference.standard_deviation:.2f} | {reference.source} | {minutes:.0f} |"
+        )
+        samples = results[0]["metrics"]["num_importance_samples"]
+        captions[name] = (
+            f"`{name}`: {identity['name']} {identity['split']}, {identity['num_examples']:,} images, "
+            f"{identity['binarization']} binarization, sha256 {identity['sha256'][:8]}, {samples} importance samples"
+        )
+    return "\n".join([*lines, "", *(f"{caption}." for caption in captions.values())])
+
+
+def with_table(text, new_table):
+    """`text` with what stands between the markers replaced."""
+    if START not in text or END not in text:
+        raise ValueError(f"The file has no lines {START} and {END}; put them where the table belongs.")
+    before, rest = text.split(START, 1)
+    return f"{before}{START}\n{new_table}\n{END}{rest.split(END, 1)[1]}"
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m training.results", description="Rewrite the table of results.")
+    parser.add_argument("readme", type=Path, nargs="?", default=Path("README.md"))
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the recorded results")
+    arguments = parser.parse_args(argv)
+
+    from training.files import write_text
+
+    write_text(arguments.readme, with_table(arguments.readme.read_text(encoding="utf-8"), table(arguments.results)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The run folder: what a training leaves, and what it goes on from.
+
+    recipe.json      the recipe, the identity of the data and the versions
+    checkpoints/     last.npz: weights, optimizer, random state and history after the last finished epoch
+    history.csv      one row an epoch
+    model.keras      the best epoch's model where the recipe has patience, else the last epoch's
+    samples/         epoch_0001.png ..., the same codes each time; reconstructions.png, originals beside
+    curves.png       loss and its parts over the epochs
+    evaluation.json  written by training.evaluate
+
+A checkpoint is the commit point of an epoch: everything else can be made again from it.
+"""
+
+import csv
+import importlib.metadata
+import io
+import json
+import platform
+import zipfile
+import zlib
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+import zoo
+from training.data import SPLITS
+from training.files import read_json, replacing, write_json, write_text
+from training.recipes import Recipe
+
+PACKAGES = ("generative-zoo", "tensorflow", "keras", "tensorflow-probability", "numpy")
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def versions():
+    """What decides the numbers: package -> version."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class RunFolder:
+    """The paths and the state of one run."""
+
+    def __init__(self, workdir):
+        self.path = Path(workdir)
+        self.recipe_path = self.path / "recipe.json"
+        self.checkpoint_path = self.path / "checkpoints" / "last.npz"
+        self.history_path = self.path / "history.csv"
+        self.model_path = self.path / "model.keras"
+        self.samples_path = self.path / "samples"
+        self.curves_path = self.path / "curves.png"
+        self.evaluation_path = self.path / "evaluation.json"
+
+    # Opening.
+
+    def create(self):
+        """Make the folders; a ValueError if that is not possible or the folder holds something else."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            foreign = [path.name for path in self.path.iterdir() if not path.name.startswith(".")]
+            if foreign and not self.recipe_path.exists():
+                raise ValueError(f"{self.path} holds {foreign[0]} and no run; choose another --workdir.")
+            self.checkpoint_path.parent.mkdir(exist_ok=True)
+            self.samples_path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{self.path} is not writable ({error.strerror}); choose another --workdir.") from None
+
+    def stamp(self, recipe, data):
+        """Write recipe.json, or see that the one there is of the same recipe and data."""
+        stamped = {"recipe": asdict(recipe), "data": identities(data, recipe), "versions": versions()}
+        if not self.recipe_path.exists():
+            write_json(self.recipe_path, stamped)
+            return
+        found, wanted = self.stamped(), json.loads(json.dumps(stamped))
+        refuse_other("recipe", self.path, found["recipe"], wanted["recipe"])
+        refuse_other("data", self.path, found["data"], wanted["data"])
+
+    def stamped(self):
+        """The content of recipe.json."""
+        if not self.recipe_path.exists():
+            raise ValueError(f"{self.path} is no run folder: it has no recipe.json; train into it first.")
+        return read_json(self.recipe_path)
+
+    def recipe(self):
+        stored = self.stamped()["recipe"]
+        known = {field.name for field in fields(Recipe)}
+        if not known >= set(stored):
+            raise ValueError(f"{self.recipe_path} has settings unknown here: {sorted(set(stored) - known)}.")
+        return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+
+    def model(self):
+        """The trained model; a ValueError if no epoch is finished."""
+        self.stamped()
+        if not self.model_path.exists():
+            raise ValueError(f"{self.path} has no finished epoch; train it first.")
+        return zoo.load(self.model_path)
+
+    # Checkpoints.
+
+    def save_checkpoint(self, variables, history, seconds):
+        """Everything that the next epoch depends on, atomically; then history.csv, which is made from it."""
+        arrays = {f"{index:04d}": variable.numpy() for index, variable in enumerate(variables)}
+        progress = json.dumps({"history": history, "seconds": seconds})
+        with replacing(self.checkpoint_path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, progress=np.array(progress), **arrays)
+        self.write_history(history)
+
+    def read_checkpoint(self):
+        """(arrays, history, seconds) of the last finished epoch; None if there is none."""
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            with np.load(self.checkpoint_path, allow_pickle=False) as file:
+                progress = json.loads(str(file["progress"]))
+                arrays = [file[f"{index:04d}"] for index in range(len(file.files) - 1)]
+        except UNREADABLE as error:
+            raise ValueError(
+                f"{self.checkpoint_path} is damaged ({error}); remove {self.path} and train anew."
+            ) from None
+        return arrays, progress["history"], progress["seconds"]
+
+    def progress(self):
+        """(history, seconds) of the finished epochs: rows of metrics, and the time they took."""
+        checkpoint = self.read_checkpoint()
+        if checkpoint is None:
+            raise ValueError(f"{self.path} has no finished epoch; train it first.")
+        return checkpoint[1:]
+
+    def restore_checkpoint(self, variables):
+        """Set `variables` and return (history, seconds) of the last finished epoch; ([], 0.0) if there is none."""
+        checkpoint = self.read_checkpoint()
+        if checkpoint is None:
+            return [], 0.0
+        arrays, history, seconds = checkpoint
+        shapes, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
+        if shapes != wanted:
+            raise ValueError(f"{self.checkpoint_path} is of another model; remove {self.path} and train anew.")
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        self.write_history(history)
+        return history, seconds
+
+    def write_history(self, history):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.history_path, text.getvalue())
+
+    def write_model(self, model):
+        with replacing(self.model_path) as temporary:
+            model.save(temporary)
+
+
+def identities(data, recipe):
+    return {split: data.identity(split, recipe.binarization) for split in SPLITS}
+
+
+def refuse_other(what, path, found, wanted):
+    different = [key for key in sorted(set(found) | set(wanted)) if found.get(key) != wanted.get(key)]
+    if different:
+        listed = "; ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in different)
+        raise ValueError(f"{path} holds a run of another {what} ({listed}); choose another --workdir.")
+
+
+# Early stopping, as a function of the history: nothing else to save.
+
+
+def best_epoch(history, first_epoch):
+    """Index of the smallest val_loss from `first_epoch` on: before the warm-up ends, losses are of another objective.
+
+    None if there is no such epoch yet.
+    """
+    candidates = range(first_epoch, len(history))
+    return min(candidates, key=lambda index: (history[index]["val_loss"], index), default=None)
+
+
+def out_of_patience(history, first_epoch, patience):
+    best = best_epoch(history, first_epoch)
+    return bool(patience) and best is not None and len(history) - 1 - best >= patience
