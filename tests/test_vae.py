@@ -198,6 +198,7 @@ class LikelihoodTest(tf.test.TestCase):
     def test_log_prob_meets_quadrature_and_sums_to_one_over_all_images(self):
         """All 2^4 binary 2x2 images, one latent dimension, p(x) = integral p(x|z) p(z) dz on a fine grid."""
         vae = small_vae(event_shape=(2, 2, 1), latent_dim=1, binarization=None)
+        vae.encoder.get_layer("raw_scale").bias.assign([1.5])  # a wide proposal: its weights have a variance
         images = np.array(np.unpackbits(np.arange(16, dtype="uint8")[:, None], axis=1)[:, 4:], "float32")
         images = images.reshape(16, 2, 2, 1)
         z = np.linspace(-8, 8, 4001)
@@ -271,6 +272,8 @@ class ArgumentsTest(tf.test.TestCase):
             ("event_shape", (0, 8, 1)),
             ("network", "transformer"),
             ("hidden", (16, 0)),
+            ("hidden", 16),
+            ("activation", keras.activations.relu),
             ("beta", -1.0),
             ("beta", float("nan")),
             ("warm_up_steps", -1),

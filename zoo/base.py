@@ -164,13 +164,17 @@ class Generative(keras.Model):
 
 
 def shape_of_events(event_shape):
-    try:
-        shape = tuple(int(size) for size in event_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) not in (1, 3) or min(shape) < 1:
-        raise ValueError(f"event_shape is {event_shape}; (height, width, channels) or (features,) is wanted, all >= 1.")
+    shape = sizes("event_shape", event_shape)
+    if len(shape) not in (1, 3):
+        raise ValueError(f"event_shape is {event_shape}; (height, width, channels) or (features,) is wanted.")
     return shape
+
+
+def sizes(name, numbers):
+    """`numbers` as a tuple of whole numbers >= 1, else a ValueError that names the argument."""
+    if not isinstance(numbers, (tuple, list)):
+        raise ValueError(f"{name} is {numbers!r}; a tuple of whole numbers is wanted.")
+    return tuple(at_least(f"each entry of {name}", number, 1) for number in numbers)
 
 
 def at_least(name, number, smallest):

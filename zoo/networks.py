@@ -25,11 +25,10 @@ def encoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
     """
     images = keras.Input(event_shape, name="images")
     hidden_units = images if network == "convolutional" else layers.Flatten(dtype=dtype)(images)
-    for size in hidden:
-        if network == "convolutional":
-            hidden_units = layers.Conv2D(size, 3, 2, "same", activation=activation, dtype=dtype)(hidden_units)
-        else:
-            hidden_units = layers.Dense(size, activation, dtype=dtype)(hidden_units)
+    for index, size in enumerate(hidden, start=1):
+        end = {"activation": activation, "dtype": dtype, "name": f"hidden_{index}"}
+        layer = layers.Conv2D(size, 3, 2, "same", **end) if network == "convolutional" else layers.Dense(size, **end)
+        hidden_units = layer(hidden_units)
     if network == "convolutional":
         hidden_units = layers.Flatten(dtype=dtype)(hidden_units)
     loc = layers.Dense(latent_dim, dtype="float32", name="loc")(hidden_units)
@@ -50,8 +49,8 @@ def decoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
 
 def dense_decoder(z, event_shape, hidden, activation, dtype):
     hidden_units = z
-    for units in reversed(hidden):
-        hidden_units = layers.Dense(units, activation, dtype=dtype)(hidden_units)
+    for index, units in enumerate(reversed(hidden), start=1):
+        hidden_units = layers.Dense(units, activation, dtype=dtype, name=f"hidden_{index}")(hidden_units)
     logits = layers.Dense(math.prod(event_shape), dtype="float32", name="logits")(hidden_units)
     return layers.Reshape(event_shape, dtype="float32")(logits)
 
@@ -59,11 +58,14 @@ def dense_decoder(z, event_shape, hidden, activation, dtype):
 def convolutional_decoder(z, event_shape, hidden, activation, dtype):
     height, width, channels = event_shape
     heights, widths = halvings(height, len(hidden)), halvings(width, len(hidden))
-    hidden_units = layers.Dense(heights[-1] * widths[-1] * hidden[-1], activation, dtype=dtype)(z)
-    hidden_units = layers.Reshape((heights[-1], widths[-1], hidden[-1]), dtype=dtype)(hidden_units)
+    smallest = (heights[-1], widths[-1], hidden[-1])
+    hidden_units = layers.Dense(math.prod(smallest), activation, dtype=dtype, name="hidden_0")(z)
+    hidden_units = layers.Reshape(smallest, dtype=dtype)(hidden_units)
     filters = [*reversed(hidden[:-1]), hidden[0]]
-    for size, rows, columns in zip(filters, reversed(heights[:-1]), reversed(widths[:-1]), strict=True):
-        hidden_units = layers.Conv2DTranspose(size, 3, 2, "same", activation=activation, dtype=dtype)(hidden_units)
+    doublings = zip(filters, reversed(heights[:-1]), reversed(widths[:-1]), strict=True)
+    for index, (size, rows, columns) in enumerate(doublings, start=1):
+        end = {"activation": activation, "dtype": dtype, "name": f"hidden_{index}"}
+        hidden_units = layers.Conv2DTranspose(size, 3, 2, "same", **end)(hidden_units)
         surplus = (hidden_units.shape[1] - rows, hidden_units.shape[2] - columns)  # 1 where the size is odd
         hidden_units = layers.Cropping2D(((0, surplus[0]), (0, surplus[1])), dtype=dtype)(hidden_units)
     return layers.Conv2D(channels, 3, 1, "same", dtype="float32", name="logits")(hidden_units)

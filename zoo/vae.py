@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo import networks
-from zoo.base import Endpoint, Generative, Input, at_least
+from zoo.base import Endpoint, Generative, Input, at_least, sizes
 from zoo.distributions import bernoulli, diag_gaussian, standard_normal, stateless_seed
 from zoo.importance import importance_estimate
 
@@ -36,7 +36,7 @@ class VAE(Generative):
         latent_dim: size of z.
         network: "dense" or "convolutional" (3x3 convolutions of stride 2).
         hidden: units (dense) or filters (convolutional) of the encoder's hidden layers; the decoder mirrors them.
-        activation: of the hidden layers.
+        activation: of the hidden layers, by Keras' name for it.
         beta: weight of the KL in the loss; 1 is the ELBO.
         warm_up_steps: the weight of the KL rises linearly from 0 to `beta` over this many training steps; evaluation
             always takes `beta` itself.
@@ -81,7 +81,7 @@ class VAE(Generative):
     ):
         super().__init__(event_shape=event_shape, seed=seed, **kwargs)
         self.latent_dim = at_least("latent_dim", latent_dim, 1)
-        self.hidden = tuple(at_least("each entry of hidden", size, 1) for size in hidden)
+        self.hidden = sizes("hidden", hidden)
         self.warm_up_steps = at_least("warm_up_steps", warm_up_steps, 0)
         self.beta = float(beta)
         self.network, self.activation, self.binarization = network, activation, binarization
@@ -103,6 +103,8 @@ class VAE(Generative):
                 "A convolutional network needs event_shape (height, width, channels) and at least one entry in hidden; "
                 f"they are {self.event_shape} and {self.hidden}."
             )
+        if not isinstance(self.activation, str):
+            raise ValueError(f"activation is {self.activation!r}; Keras' name of one is wanted, such as 'relu'.")
         if self.binarization not in BINARIZATIONS:
             raise ValueError(f"binarization is {self.binarization!r}; one of {BINARIZATIONS} is wanted.")
         if not 0.0 <= self.beta < np.inf:
