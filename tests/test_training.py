@@ -28,7 +28,7 @@ from training.pictures import grid
 from training.recipes import RECIPES, Recipe, recipe_named
 from training.results import record, table, with_table
 from training.run_folder import RunFolder, best_epoch, out_of_patience
-from training.train import train
+from training.train import steps_per_execution, train
 
 TINY = dataclasses.replace(recipe_named("vae_digits"), hidden=(8,), latent_dim=2, epochs=3, jit=False)
 COMMAND = [sys.executable, "-m", "training", "vae_digits", "--hidden", "8", "--latent-dim", "2", "--no-jit"]
@@ -219,6 +219,18 @@ class StopTest(tf.test.TestCase):
         with mock.patch.object(zoo.VAE, "compute_loss", compute_loss), stops:
             train(TINY, workdir, verbose=0)
         self.assertEqual(good, run.checkpoint_path.read_bytes())
+
+    def test_steps_run_at_once_divide_the_epoch_and_change_nothing(self):
+        self.assertEqual([steps_per_execution(steps) for steps in (860, 41, 64, 1)], [20, 1, 32, 1])
+        recipe = dataclasses.replace(TINY, epochs=2, batch_size=59)  # 22 steps
+        folder = Path(self.get_temp_dir())
+        train(recipe, folder / "at_once", verbose=0)
+        with mock.patch("training.train.steps_per_execution", lambda steps: 1):
+            train(recipe, folder / "one_by_one", verbose=0)
+        runs = [arrays_of(RunFolder(folder / name).checkpoint_path) for name in ("at_once", "one_by_one")]
+        self.assertEqual(*map(bytes_of, runs))
+        with self.assertRaisesRegex(FloatingPointError, "loss is .* at epoch 1, steps 1 to 22"):
+            train(dataclasses.replace(recipe, learning_rate=1e30), folder / "diverging", verbose=0)
 
     def test_patience_counts_from_the_end_of_the_warm_up(self):
         history = [{"val_loss": value} for value in (1.0, 5.0, 4.0, 4.5, 4.6)]

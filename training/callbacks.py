@@ -13,18 +13,20 @@ SAMPLE_SEED = 0  # the same codes at every epoch
 
 
 class StopAtNotFiniteLoss(keras.callbacks.Callback):
-    """Raise FloatingPointError with epoch and step; the last checkpoint is of the epoch before."""
+    """Raise FloatingPointError with epoch and step, or the steps run at once; the checkpoint is of the epoch before."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        for name, value in (logs or {}).items():
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"{name} is {float(value)} at epoch {self.epoch}, step {batch + 1}; "
-                    "the last finished epoch is kept. Lower the learning rate, or look at the data."
-                )
+        bad = {name: float(value) for name, value in (logs or {}).items() if not math.isfinite(value)}
+        if bad:
+            first, last = batch + 2 - self.model.steps_per_execution, batch + 1
+            steps = f"step {last}" if first == last else f"steps {first} to {last}"
+            raise FloatingPointError(
+                f"{', '.join(f'{name} is {value}' for name, value in bad.items())} at epoch {self.epoch}, {steps}; "
+                "the last finished epoch is kept. Lower the learning rate, or look at the data."
+            )
 
 
 class FinishEpoch(keras.callbacks.Callback):
