@@ -5,7 +5,7 @@ __all__ = ["export_model"]
 
 def __getattr__(name):
     if name == "export_model":  # only here: `export.verify` must run where there is no Keras
-        from export.artifact import export_model
+        from export.pipeline import export_model
 
         return export_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
 
     try:
-        from export.artifact import export_run  # it imports TensorFlow, which --help need not wait for
+        from export.pipeline import export_run  # it imports TensorFlow, which --help need not wait for
 
         out = export_run(arguments.run, arguments.out)
     except ModuleNotFoundError as error:

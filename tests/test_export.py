@@ -21,7 +21,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 import zoo
-from export import artifact, export_model
+from export import export_model, pipeline
 from export.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -210,7 +210,7 @@ class ExportTest(tf.test.TestCase):
 
     def test_samples_are_the_exported_decoder_at_work(self):
         endpoint = small_vae().endpoints()["decode"]
-        codes = artifact.draw_inputs(endpoint, batch=64, other=1, seed=0)
+        codes = pipeline.draw_inputs(endpoint, batch=64, other=1, seed=0)
         images = open_onnx(self.artifact, "decode").run(["probabilities"], codes)[0]
         picture = np.asarray(Image.open(self.artifact / "samples.png"))
         self.assertEqual(picture.shape, (8 * 49 - 1, 8 * 49 - 1))
@@ -281,7 +281,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
 
         endpoints["decode"] = dataclasses.replace(decode, function=changed, **changes)
         model.endpoints = lambda: endpoints
-        same = mock.patch.object(artifact, "in_float32", lambda model: model)  # a copy would have its own endpoints
+        same = mock.patch.object(pipeline, "in_float32", lambda model: model)  # a copy would have its own endpoints
         same.start()
         self.addCleanup(same.stop)
         return model
@@ -311,7 +311,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
             (folder / "manifest.json").write_text("{")
             raise KeyboardInterrupt
 
-        with mock.patch.object(artifact, "write_artifact", write_some):
+        with mock.patch.object(pipeline, "write_artifact", write_some):
             self.assert_fails_cleanly(small_vae(), "", KeyboardInterrupt)
 
     def test_a_folder_filled_meanwhile_is_not_replaced(self):
@@ -321,7 +321,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
             out.mkdir()
             (out / "thesis.txt").write_text("unsaved work")
 
-        with mock.patch.multiple(artifact, write_artifact=fill, verify=mock.Mock()), self.assertRaises(OSError):
+        with mock.patch.multiple(pipeline, write_artifact=fill, verify=mock.Mock()), self.assertRaises(OSError):
             export_model(small_vae(), out)
         self.assertEqual(os.listdir(self.folder), ["name"])
         self.assertEqual(os.listdir(out), ["thesis.txt"])
@@ -353,7 +353,7 @@ class ModelsTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_global_policy_does_not_reach_the_artifact(self):
         self.addCleanup(keras.config.set_dtype_policy, keras.config.dtype_policy())
         keras.config.set_dtype_policy("mixed_bfloat16")
-        copy = artifact.in_float32(small_vae())
+        copy = pipeline.in_float32(small_vae())
         layers = [copy, copy.encoder, *copy.encoder.layers, copy.decoder, *copy.decoder.layers]
         self.assertEqual({layer.compute_dtype for layer in layers}, {"float32"})
         self.assertEqual(keras.config.dtype_policy().name, "mixed_bfloat16")
