@@ -26,7 +26,7 @@ from training.evaluate import evaluate as evaluate_run
 from training.files import locked, replacing
 from training.pictures import grid
 from training.recipes import RECIPES, Recipe, recipe_named
-from training.results import record, table, with_table
+from training.results import benchmark_table, likelihood_table, record, with_tables
 from training.run_folder import RunFolder, best_epoch, out_of_patience
 from training.train import steps_per_execution, train
 
@@ -291,16 +291,26 @@ class ResultsTest(tf.test.TestCase):
         }
         other = {**result, "seed": 2, "metrics": {"log_prob": -93.0, "num_importance_samples": 500}}
         (folder / "vae_mnist.json").write_text(json.dumps([result, other]))
-        self.assertIn("| -93.50 +- 0.71 | 2 | -93.84 +- 0.30 |", table(folder))
+        self.assertIn("| -93.50 +- 0.71 | 2 | -93.84 +- 0.30 |", likelihood_table(folder))
         other["data"] = {**result["data"], "binarization": "threshold"}
         (folder / "vae_mnist.json").write_text(json.dumps([result, other]))
         with self.assertRaisesRegex(ValueError, "cannot be compared"):
-            table(folder)
+            likelihood_table(folder)
+
+    def test_benchmarks_stand_as_median_and_ratio(self):
+        contenders = {
+            "zoo": {"median_seconds": 1.5, "ratio": 1.0, "asked_ratio": None},
+            "peer": {"median_seconds": 3.0, "ratio": 0.51, "asked_ratio": 1.0},
+        }
+        comparison = {"title": "training", "ours": "zoo", "contenders": contenders}
+        folder = Path(self.get_temp_dir())
+        (folder / "bench_x.json").write_text(json.dumps({"comparisons": [comparison]}))
+        self.assertIn("| training: peer | 3.00 s | 0.51 x | <= 1.00 x |", benchmark_table(folder))
 
     def test_readme_shows_what_results_hold(self):
         root = Path(__file__).parent.parent
         text = (root / "README.md").read_text(encoding="utf-8")
-        updated = with_table(text, table(root / "results"))
+        updated = with_tables(text, root / "results")
         self.assertTrue(updated == text, "run python -m training.results README.md")
 
     def test_every_result_is_complete(self):

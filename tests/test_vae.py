@@ -1,6 +1,8 @@
 """The mathematics of the VAE against what does not share its code: NumPy in float64, quadrature, closed forms."""
 
+import doctest
 import resource
+import sys
 
 import keras
 import numpy as np
@@ -262,6 +264,10 @@ class LikelihoodTest(tf.test.TestCase):
 
 
 class ArgumentsTest(tf.test.TestCase):
+    def test_the_example_in_the_docstring_runs(self):
+        outcome = doctest.testmod(sys.modules["zoo.vae"])
+        self.assertEqual((outcome.failed, outcome.attempted), (0, 4))
+
     def test_bad_arguments_are_refused_by_name(self):
         good = {"event_shape": (8, 8, 1), "latent_dim": 2}
         for name, bad in (

@@ -1,6 +1,6 @@
-"""Recorded results: results/RECIPE.json, and the README's table made from them.
+"""Recorded results: results/RECIPE.json and results/bench_*.json, and the README's tables made from them.
 
-python -m training.results README.md    rewrites the table between its two markers
+python -m training.results README.md    rewrites each table between its two markers
 """
 
 import argparse
@@ -11,7 +11,7 @@ from statistics import mean, stdev
 
 from training.command_line import command
 
-START, END = "<!-- results: made by python -m training.results -->", "<!-- /results -->"
+START, END = "<!-- {name}: made by python -m training.results -->", "<!-- /{name} -->"
 
 
 def record(workdir, folder):
@@ -53,7 +53,7 @@ def one_identity(results, path):
     return identities[0]
 
 
-def table(folder):
+def likelihood_table(folder):
     """Markdown: a row per recipe in `folder` that has a published number; obtained beside published."""
     from training.files import read_json
     from training.recipes import REFERENCES
@@ -84,24 +84,49 @@ def table(folder):
     return "\n".join([*lines, "", *(f"{caption}." for caption in captions.values())])
 
 
-def with_table(text, new_table):
-    """`text` with what stands between the markers replaced."""
-    if START not in text or END not in text:
-        raise ValueError(f"The file has no lines {START} and {END}; put them where the table belongs.")
-    before, rest = text.split(START, 1)
-    return f"{before}{START}\n{new_table}\n{END}{rest.split(END, 1)[1]}"
+def benchmark_table(folder):
+    """Markdown: a row per contender of each recorded benchmark; the first of each comparison is this project."""
+    from training.files import read_json
+
+    lines = ["| | median | this zoo takes | asked |", "|---|---|---|---|"]
+    for path in sorted(Path(folder).glob("bench_*.json")):
+        for comparison in read_json(path)["comparisons"]:
+            for name, contender in comparison["contenders"].items():
+                ratio = "" if name == comparison["ours"] else f"{contender['ratio']:.2f} x"
+                asked = "" if contender["asked_ratio"] is None else f"<= {contender['asked_ratio']:.2f} x"
+                seconds = duration(contender["median_seconds"])
+                lines.append(f"| {comparison['title']}: {name} | {seconds} | {ratio} | {asked} |")
+    return "\n".join(lines)
+
+
+def duration(seconds):
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e6 * seconds:.0f} us"
+
+
+TABLES = {"likelihoods": likelihood_table, "benchmarks": benchmark_table}  # the name between the markers
+
+
+def with_tables(text, folder):
+    """`text` with what stands between the markers of each table replaced by the table of the results in `folder`."""
+    for name, function in TABLES.items():
+        start, end = START.format(name=name), END.format(name=name)
+        if start not in text or end not in text:
+            raise ValueError(f"The file has no lines {start} and {end}; put them where the table belongs.")
+        before, rest = text.split(start, 1)
+        text = f"{before}{start}\n{function(folder)}\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m training.results", description="Rewrite the table of results.")
+    parser = argparse.ArgumentParser(prog="python -m training.results", description="Rewrite the tables of results.")
     parser.add_argument("readme", type=Path, nargs="?", default=Path("README.md"))
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the recorded results")
     arguments = parser.parse_args(argv)
 
     from training.files import write_text
 
-    write_text(arguments.readme, with_table(arguments.readme.read_text(encoding="utf-8"), table(arguments.results)))
+    write_text(arguments.readme, with_tables(arguments.readme.read_text(encoding="utf-8"), arguments.results))
     return 0
 
 
