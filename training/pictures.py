@@ -51,9 +51,22 @@ def save_curves(history, path, title):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             axis.plot(epochs, [row[key] for row in history], label=label, marker="." if len(epochs) < 20 else "")
         axis.set(title=name, xlabel="epoch", ylabel=UNITS.get(name, ""))
+        axis.set_ylim(*limits([row[key] for row in settled(history) for key in (name, f"val_{name}")]))
         axis.grid(alpha=0.3)
     axes[0][0].legend()
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
     pyplot.close(figure)
+
+
+def settled(history):
+    """The rows after the first tenth, whose steep fall would flatten the rest of the curve."""
+    return history[len(history) // 10 :]
+
+
+def limits(values):
+    """The range of `values`, with a margin."""
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
