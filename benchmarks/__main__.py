@@ -1,7 +1,6 @@
 """python -m benchmarks [--quick] [--rounds N] [--out results/bench_vae.json]"""
 
 import argparse
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -100,12 +99,13 @@ def print_comparison(comparison):
 
 def record(comparisons, load, out):
     from training.files import write_json
-    from training.run_folder import versions
+    from training.run_folder import PACKAGES as ZOO_PACKAGES
+    from zoo.version import versions
 
     out.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "benchmark": "vae",
-        "versions": {**versions(), **{package: importlib.metadata.version(package) for package in PACKAGES}},
+        "versions": versions(*ZOO_PACKAGES, *PACKAGES),
         "cores": os.cpu_count(),
         "threads": THREADS,
         "load_before": load,

@@ -4,10 +4,8 @@ A target that exists is never touched, and whatever stops an export, an error or
 """
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
 import shutil
 from pathlib import Path
@@ -20,10 +18,11 @@ from PIL import Image
 import zoo
 from export import card, onnx_graph, saved_model, verify
 from export import manifest as artifact
+from zoo.version import versions
 
 LICENCE = "MIT"
 OLDEST_ONNX_RUNTIME = "1.15"  # the oldest that was tried on these graphs
-PACKAGES = ("generative-zoo", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 # What the runtimes have to agree on: every batch size, with random inputs from every seed, and with each input in turn
 # held at the edges of what it takes: codes at the mean of the prior and 8 standard deviations off, images black, white.
@@ -171,24 +170,13 @@ def new_manifest(model, endpoints, run, evaluation):
         "serving_default": next(iter(endpoints)),
         "opset": onnx_graph.OPSET,
         "minimum_runtimes": {"onnxruntime": OLDEST_ONNX_RUNTIME, "tensorflow": minor_version(tf.__version__)},
-        "versions": versions(),
+        "versions": versions(*PACKAGES),
         "recipe": recipe,
         "data": run.get("data", {}),
         "training_versions": run.get("versions", {}),
         "evaluation": evaluation,
         "tolerance": {"relative": verify.TOLERANCE, "smallest_scale": verify.SMALLEST_SCALE},
     }
-
-
-def versions():
-    """What wrote the artifact: package -> version."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"  # the zoo itself, run from a checkout
-    return found
 
 
 def minor_version(version):

@@ -17,7 +17,8 @@ def evaluate(workdir, num_importance_samples=None):
     from training.data import load_data
     from training.evaluation.likelihood import effective_beta, latent_diagnostics, likelihood
     from training.files import write_json
-    from training.run_folder import RunFolder, best_epoch, identities, refuse_other, versions
+    from training.run_folder import PACKAGES, RunFolder, best_epoch, identities, refuse_other
+    from zoo.version import versions
 
     run = RunFolder(workdir)
     recipe, model = run.recipe(), run.model()
@@ -35,7 +36,7 @@ def evaluate(workdir, num_importance_samples=None):
         "recipe": recipe.name,
         "seed": recipe.seed,
         "data": data.identity("test", recipe.binarization),
-        "versions": versions(),
+        "versions": versions(*PACKAGES),
         "minutes": round(seconds / 60, 2),
         "evaluation_minutes": round((time.monotonic() - started) / 60, 2),
         "epochs": len(history),

@@ -12,10 +12,8 @@ A checkpoint is the commit point of an epoch: everything else can be made again 
 """
 
 import csv
-import importlib.metadata
 import io
 import json
-import platform
 import zipfile
 import zlib
 from dataclasses import asdict, fields
@@ -27,20 +25,10 @@ import zoo
 from training.data import SPLITS
 from training.files import read_json, replacing, write_json, write_text
 from training.recipes import Recipe
+from zoo.version import versions
 
-PACKAGES = ("generative-zoo", "tensorflow", "keras", "tensorflow-probability", "numpy")
+PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")  # what decides the numbers
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
-
-
-def versions():
-    """What decides the numbers: package -> version."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 class RunFolder:
@@ -72,7 +60,7 @@ class RunFolder:
 
     def stamp(self, recipe, data):
         """Write recipe.json, or see that the one there is of the same recipe and data."""
-        stamped = {"recipe": asdict(recipe), "data": identities(data, recipe), "versions": versions()}
+        stamped = {"recipe": asdict(recipe), "data": identities(data, recipe), "versions": versions(*PACKAGES)}
         if not self.recipe_path.exists():
             write_json(self.recipe_path, stamped)
             return

@@ -13,6 +13,7 @@ import keras
 
 from zoo.base import Endpoint, Generative, Input
 from zoo.vae import VAE
+from zoo.version import __version__
 
 MODELS = {"VAE": VAE}
 
@@ -36,4 +37,4 @@ def load(path):
     return model
 
 
-__all__ = ["MODELS", "VAE", "Endpoint", "Generative", "Input", "load"]
+__all__ = ["MODELS", "VAE", "Endpoint", "Generative", "Input", "__version__", "load"]
