@@ -160,7 +160,7 @@ def checked_endpoints(model):
 
 def new_manifest(model, endpoints, run, evaluation):
     config = {key: value for key, value in model.get_config().items() if key not in ("name", "dtype", "trainable")}
-    recipe = run.get("recipe", {})
+    recipe = {name: without_folders(setting) for name, setting in run.get("recipe", {}).items()}
     return {
         "schema": artifact.SCHEMA,
         "name": recipe.get("name", type(model).__name__.lower()),
@@ -177,6 +177,11 @@ def new_manifest(model, endpoints, run, evaluation):
         "evaluation": evaluation,
         "tolerance": {"relative": verify.TOLERANCE, "smallest_scale": verify.SMALLEST_SCALE},
     }
+
+
+def without_folders(setting):
+    """A path in a recipe as its last name: where data lay on one machine concerns no other."""
+    return Path(setting).name if isinstance(setting, str) and os.sep in setting else setting
 
 
 def minor_version(version):

@@ -47,7 +47,7 @@ def write_run(folder):
     model.compile("adam")
     model.fit(np.random.default_rng(0).random((64, 8, 8, 1)), epochs=1, verbose=0)
     model.save(folder / "model.keras")
-    recipe = {"name": "vae_noise", "seed": 7, "epochs": 1}
+    recipe = {"name": "vae_noise", "seed": 7, "epochs": 1, "data": f"{folder}/noise.npz"}
     data = {split: {**IDENTITY, "split": split} for split in ("train", "validation", "test")}
     (folder / "recipe.json").write_text(json.dumps({"recipe": recipe, "data": data, "versions": {"keras": "3"}}))
     metrics = {"log_prob": -43.21, "kl_per_dimension": [0.5, 0.25, 0.125]}
@@ -121,6 +121,7 @@ class ExportTest(tf.test.TestCase):
         )
         self.assertEqual(self.manifest["name"], "vae_noise")
         self.assertEqual(self.manifest["data"]["test"], IDENTITY)
+        self.assertEqual(self.manifest["recipe"]["data"], "noise.npz")
         self.assertEqual(self.manifest["evaluation"]["metrics"]["log_prob"], -43.21)
         self.assertEqual(self.manifest["model"]["config"]["latent_dim"], 3)
         outputs = {"decode": {"probabilities", "logits"}, "encode": {"loc", "scale"}, "log_prob": {"log_prob"}}
