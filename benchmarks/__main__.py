@@ -56,7 +56,7 @@ def effort(quick, rounds):
     if quick:
         return {"training": {"data_name": "digits", "rounds": 2, "epochs": 1}, "decoding": {"rounds": 3, "calls": 50}}
     return {
-        "training": {"data_name": "mnist", "rounds": rounds, "epochs": 2},
+        "training": {"data_name": "mnist", "rounds": rounds, "epochs": 4},
         "decoding": {"rounds": 4 * rounds, "calls": 200},
     }
 
