@@ -97,6 +97,13 @@ class IdentityTest(tf.test.TestCase):
         self.assertIsNone(identity["binarization_seed"])  # resampled with the run's own seed
         self.assertEqual(data.identity("test", "dynamic")["binarization_seed"], 0)
 
+    def test_binary_data_are_static_and_nothing_else(self):
+        data = Data("binary", dict.fromkeys(("train", "validation", "test"), GRAY[:25] // 128), {}, levels=1)
+        self.assertAllEqual(data.binary("test", "static"), GRAY[:25] // 128)
+        self.assertIsNone(data.identity("test", "static")["binarization_seed"])
+        with self.assertRaisesRegex(ValueError, "binary already; binarization is 'dynamic', static is wanted"):
+            data.identity("train", "dynamic")
+
 
 class SourcesTest(tf.test.TestCase):
     def save(self, name, **arrays):

@@ -45,6 +45,11 @@ class Data:
     def event_shape(self):
         return self.images["train"].shape[1:]
 
+    @property
+    def is_binary(self):
+        """Whether the pixels are 0 and 1 in the files themselves, with nothing left to draw."""
+        return self.levels == 1 and self.images["train"].dtype == np.uint8
+
     def gray(self, split):
         """float32 images in [0, 1]."""
         return self.images[split].astype("float32") / np.float32(self.levels)
@@ -55,13 +60,15 @@ class Data:
 
     def identity(self, split, binarization):
         """What must be equal for two results to be comparable: a dict for recipe.json and results/."""
+        if self.is_binary and binarization != "static":
+            raise ValueError(f"{self.name} is binary already; binarization is {binarization!r}, static is wanted.")
         drawn_once = binarization == "static" or (binarization == "dynamic" and split != "train")
         return {
             "name": self.name,
             "split": split,
             "num_examples": len(self.images[split]),
             "binarization": binarization,
-            "binarization_seed": FIXED_SEED if drawn_once else None,
+            "binarization_seed": FIXED_SEED if drawn_once and not self.is_binary else None,
             "sha256": sha256_of(self.images[split]),
         }
 

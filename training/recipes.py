@@ -102,17 +102,6 @@ RECIPES = {
             summary="VAE on dynamically binarized MNIST, 40 latent dimensions (Davidson et al. 2018)",
             latent_dim=40,
         ),
-        Recipe(
-            name="vae_fashion",
-            summary="convolutional VAE on dynamically binarized Fashion-MNIST",
-            model="VAE",
-            data="fashion_mnist",
-            network="convolutional",
-            hidden=(32, 64),
-            latent_dim=16,
-            epochs=30,
-            warm_up_epochs=5,
-        ),
     )
 }
 

@@ -32,6 +32,7 @@ def train(recipe, workdir, verbose="auto"):
         FloatingPointError: if the loss is no longer finite; the last finished epoch is kept.
     """
     data = load_data(recipe.data, recipe.data_path)
+    identity = one_line(data.identity("train", recipe.binarization))
     keras.utils.set_random_seed(recipe.seed)
     steps = steps_per_epoch(data, recipe.batch_size)
     model = build(recipe, data.event_shape, steps)
@@ -45,7 +46,6 @@ def train(recipe, workdir, verbose="auto"):
         if history:
             logger.info("%s: going on after epoch %d", run.path, len(history))
         held_out = data.binary("validation", recipe.binarization)
-        identity = one_line(data.identity("train", recipe.binarization))
         pictured = held_out[:RECONSTRUCTIONS].astype("float32")
         finish_epoch = FinishEpoch(run, recipe, history, seconds, identity, pictured)
         finished = len(history) >= recipe.epochs or out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
