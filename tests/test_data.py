@@ -213,7 +213,11 @@ class SourcesTest(tf.test.TestCase):
         packed = {f"{name}_packed": np.packbits(pixels, axis=1) for name in ("train", "valid", "test")}
         data = load_data("binarized_mnist", self.save("packed.npz", **packed))
         self.assertAllEqual(data.binary("test", "static").reshape(6, 784), pixels)
-        self.assertRefuses("binarized_mnist", "'train_packed' are wanted|are wanted", self.save("x.npz", images=GRAY))
+        self.assertRefuses(
+            "binarized_mnist",
+            "holds .'images'.; .'test_packed', 'train_packed', 'valid_packed'. are wanted",
+            self.save("x.npz", images=GRAY),
+        )
         self.assertRefuses("binarized_mnist", "--data-path", os.path.join(self.get_temp_dir(), "missing.npz"))
 
     def test_published_pixel_means_of_the_fixed_binarization(self):
