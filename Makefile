@@ -3,7 +3,7 @@
 #   make demo     train, evaluate, export and verify a VAE on scikit-learn's digits (nothing downloaded but packages)
 #   make test     the test suite
 #   make lint     ruff
-#   make bench    against PyTorch and pythae (large packages)
+#   make bench    against PyTorch, pythae and scikit-learn (large packages)
 #   make clean    remove the environments and what the demo made
 
 PYTHON ?= python3

@@ -1,4 +1,4 @@
-"""python -m benchmarks [--quick] [--rounds N] [--out results/bench_vae.json]"""
+"""python -m benchmarks [SUITE ...] [--quick] [--rounds N] [--out FOLDER]; the suites are `SUITES`, all by default"""
 
 import argparse
 import importlib.util
@@ -8,75 +8,108 @@ import sys
 from pathlib import Path
 
 THREADS = 2  # for each contender alike
-PACKAGES = ("torch", "pythae", "onnx", "onnxruntime", "tf2onnx")  # beside those of every result
+PACKAGES = {  # beside those of every result
+    "vae": ("torch", "pythae", "onnx", "onnxruntime", "tf2onnx"),
+    "baselines": ("scikit-learn", "scipy"),
+}
+MODULES = {"scikit-learn": "sklearn"}
 BUSY = 0.5  # processes at work beside this one, on average over the last minute
-OUT = Path("results") / "bench_vae.json"
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Time this project against its peers, in turns, in one run."
     )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)} (default: all)")
     parser.add_argument(
         "--quick", action="store_true", help="short rounds on the digits, to see that it runs; not recorded"
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender, after a warm-up (default: 5)")
-    parser.add_argument("--out", type=Path, help=f"where to record the numbers (default: {OUT}; with --quick nowhere)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for bench_SUITE.json (default: results)"
+    )
     arguments = parser.parse_args(argv)
+    suites = arguments.suites or list(SUITES)
     if arguments.rounds < 1:
         parser.error(f"--rounds is {arguments.rounds}; at least 1 is wanted")
-    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if not set(suites) <= set(SUITES):
+        parser.error(f"there is no suite {', '.join(set(suites) - set(SUITES))}; {', '.join(SUITES)} are there")
+    packages = [package for suite in suites for package in PACKAGES[suite]]
+    missing = [package for package in packages if importlib.util.find_spec(MODULES.get(package, package)) is None]
     if missing:
         print(f"error: there is no {', '.join(missing)} here; pip install '.[bench]' brings them", file=sys.stderr)
         return 1
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["TQDM_DISABLE"] = "1"  # pythae has no other switch for its progress bars
-    import pythae.trainers  # noqa: F401 (before the level is set: it sets levels of its own)
-
-    logging.disable(logging.INFO)
-    set_threads()
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {THREADS} threads for each contender, load {load:.1f} before the start")
     if load > BUSY:
         print("The machine is busy: threads that wait for each other, PyTorch's above all, lose more than others.")
-    comparisons = []
-    for comparison in compare(**effort(arguments.quick, arguments.rounds)):
-        print_comparison(comparison)
-        comparisons.append(comparison)
-    out = arguments.out or (None if arguments.quick else OUT)
-    if out:
-        record(comparisons, load, out)
-        print(f"recorded: {out}")
+    set_threads()
+    for suite in suites:
+        measured = SUITES[suite](arguments.quick, arguments.rounds)
+        if not arguments.quick:
+            print(f"recorded: {record(suite, measured, load, arguments.out)}")
     return 0
-
-
-def effort(quick, rounds):
-    """How much is timed: data, rounds and epochs a turn of training, rounds and calls a turn of decoding."""
-    if quick:
-        return {"training": {"data_name": "digits", "rounds": 2, "epochs": 1}, "decoding": {"rounds": 3, "calls": 50}}
-    return {
-        "training": {"data_name": "mnist", "rounds": rounds, "epochs": 4},
-        "decoding": {"rounds": 4 * rounds, "calls": 200},
-    }
 
 
 def set_threads():
     import tensorflow as tf
-    import torch
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+
+
+def vae(quick, rounds):
+    """Decoding and an epoch of training of `vae_mnist`, against PyTorch and pythae."""
+    os.environ["TQDM_DISABLE"] = "1"  # pythae has no other switch for its progress bars
+    import pythae.trainers  # noqa: F401 (before the level is set: it sets levels of its own)
+    import torch
+
+    logging.disable(logging.INFO)
     torch.set_num_threads(THREADS)
-
-
-def compare(training, decoding):
-    """Each `Comparison` as soon as it is made."""
     from benchmarks.vae_decoding import compare_decoding
     from benchmarks.vae_training import compare_training
 
-    yield from compare_decoding(**decoding, threads=THREADS)
-    yield compare_training(**training, threads=THREADS)
+    data_name, epochs = ("digits", 1) if quick else ("mnist", 4)
+    decoding_rounds, calls = (3, 50) if quick else (4 * rounds, 200)
+    comparisons = shown(compare_decoding(rounds=decoding_rounds, calls=calls, threads=THREADS))
+    training_rounds = 2 if quick else rounds
+    training = compare_training(data_name=data_name, rounds=training_rounds, epochs=epochs, threads=THREADS)
+    return {"comparisons": [*comparisons, *shown([training])]}
+
+
+def baselines(quick, rounds):
+    """PCA and k-means against scikit-learn on MNIST's 60,000 training images; their memory; what leaves of them."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    from benchmarks.data import data_or_digits
+    from benchmarks.deployment import compare_deployment
+    from benchmarks.scikit_learn import compare_kmeans, compare_pca, measure_memory
+
+    data = data_or_digits("digits" if quick else "mnist")
+    images = np.concatenate([data.gray(split) for split in ("validation", "train")])
+    rounds, iterations, examples = (1, 5, 2000) if quick else (rounds, 50, 60_000)
+    with threadpool_limits(THREADS):
+        comparisons = shown(compare_pca(images, rounds)) + shown(compare_kmeans(images, rounds, iterations))
+    memory = list(measure_memory(examples))
+    for row in memory:
+        small, large = row["peak_megabytes"]
+        print(f"{row['title']}: {small} MB, {large} MB on ten times as many, {row['ratio']:.2f} x; asked <= 1.10 x")
+    deployment = list(compare_deployment(images, data.gray("test")))
+    for row in deployment:
+        print(f"{row['title']}: {row['found']}, asked <= {row['asked']}", *row["ties"], sep="\n  ")
+    return {"comparisons": comparisons, "memory": memory, "deployment": deployment}
+
+
+def shown(comparisons):
+    """The comparisons, each printed as soon as it is made."""
+    made = []
+    for comparison in comparisons:
+        print_comparison(comparison)
+        made.append(comparison)
+    return made
 
 
 def print_comparison(comparison):
@@ -97,21 +130,27 @@ def print_comparison(comparison):
     Console().print(table)
 
 
-def record(comparisons, load, out):
+def record(suite, measured, load, folder):
     from training.files import write_json
     from training.run_folder import PACKAGES as ZOO_PACKAGES
     from zoo.version import versions
 
-    out.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "benchmark": "vae",
-        "versions": versions(*ZOO_PACKAGES, *PACKAGES),
+        "benchmark": suite,
+        "versions": versions(*ZOO_PACKAGES, *PACKAGES[suite]),
         "cores": os.cpu_count(),
         "threads": THREADS,
         "load_before": load,
-        "comparisons": [comparison.to_json() for comparison in comparisons],
+        **measured,
+        "comparisons": [comparison.to_json() for comparison in measured["comparisons"]],
     }
-    write_json(out, content)
+    path = folder / f"bench_{suite}.json"
+    write_json(path, content)
+    return path
+
+
+SUITES = {"vae": vae, "baselines": baselines}
 
 
 if __name__ == "__main__":

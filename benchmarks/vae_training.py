@@ -1,14 +1,14 @@
 """An epoch of training: the recipe `vae_mnist` in this project, in plain PyTorch and in pythae."""
 
 import dataclasses
-import sys
 import tempfile
 
+from benchmarks.data import data_or_digits
 from benchmarks.pythae_vae import PythaeTraining
 from benchmarks.timing import Comparison, interleaved, seconds_of
 from benchmarks.torch_vae import TorchTraining, with_threads
 from training.callbacks import StopAtNotFiniteLoss
-from training.data import load_data, steps_per_epoch, training_batches
+from training.data import steps_per_epoch, training_batches
 from training.recipes import VAE_MNIST
 from training.train import build
 
@@ -25,7 +25,7 @@ class ZooTraining:
         self.batches = training_batches(data, recipe.binarization, recipe.batch_size, recipe.seed)
         self.steps = steps_per_epoch(data, recipe.batch_size)
         self.model = build(recipe, data.event_shape, self.steps)
-        self.model.adapt(data.gray("train"))
+        self.model.adapt_to(data.gray("train"))
 
     def train(self, epochs):
         """Train for `epochs` and return the mean loss of the last."""
@@ -45,7 +45,7 @@ def compare_training(data_name, rounds, epochs, threads):
     recipe = dataclasses.replace(VAE_MNIST, warm_up_epochs=0)  # so that all of them minimize the same
     data = data_or_digits(data_name)
     gray = data.gray("train").reshape(len(data.images["train"]), -1)
-    binary = data.binary("train", recipe.binarization).reshape(gray.shape).astype("float32")
+    binary = data.examples("train", recipe.binarization).reshape(gray.shape).astype("float32")
     with tempfile.TemporaryDirectory() as folder:
         trainings = {
             "zoo": ZooTraining(data, recipe),
@@ -69,12 +69,3 @@ def compare_training(data_name, rounds, epochs, threads):
         f"the last epoch, in nats: {', '.join(f'{name} {loss:.1f}' for name, loss in losses.items())}."
     )
     return Comparison("training", "s an epoch", 1.0, seconds, ASKED, note)
-
-
-def data_or_digits(name):
-    """The data set; the digits of scikit-learn where it can neither be found nor fetched."""
-    try:
-        return load_data(name)
-    except Exception as error:  # Keras raises a bare Exception where a download fails
-        print(f"{name} cannot be loaded ({error}); the digits of scikit-learn are taken.", file=sys.stderr)
-        return load_data("digits")

@@ -6,6 +6,7 @@ VALUES = {
     "standard_normal": "draws from a standard normal distribution",
     "binary": "0 and 1 only",
     "unit_interval": "numbers in [0, 1]",
+    "real": "any finite numbers",
 }
 
 CARD = """\
@@ -69,7 +70,7 @@ curl http://localhost:8501/v1/models/{name}:predict -d \\
 
 {metrics}The largest errors found between Keras and the two files, over batches of 0 to 128 examples, random inputs and
 inputs at the edges of their range. Relative is to 1 for outputs within [0, 1], else to the largest magnitude in the
-example, at least {smallest_scale:g}; above {tolerance} there would have been no artifact.
+example, at least {smallest_scale:g}; above {tolerance} there would have been no artifact.{index_errors}
 
 | endpoint | output | file | absolute | relative |
 |---|---|---|---|---|
@@ -82,6 +83,10 @@ test_data/ holds inputs and outputs to check a port against.
 
 The code that made this, and these files, are under the {licence} licence. The data has terms of its own.
 """
+
+INDEX_ERRORS = (
+    "\nAn index is as far off as the entry it points to lies above the smallest, on the scale of the entries."
+)
 
 
 def card(manifest, has_samples):
@@ -104,6 +109,7 @@ def card(manifest, has_samples):
         metrics=metrics_text(manifest["evaluation"]),
         tolerance=manifest["tolerance"]["relative"],
         smallest_scale=manifest["tolerance"]["smallest_scale"],
+        index_errors=INDEX_ERRORS if has_index(manifest["endpoints"]) else "",
         errors="\n".join(error_rows(manifest["errors"])),
         licence=manifest["licence"],
     )
@@ -112,6 +118,8 @@ def card(manifest, has_samples):
 def tensor_text(tensor):
     """For example "float32 [batch, 10], draws from a standard normal distribution"."""
     text = f"{tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+    if "smallest_of" in tensor:
+        return f"{text}, index of the smallest of `{tensor['smallest_of']}`"
     return f"{text}, {VALUES[tensor['values']]}" if "values" in tensor else text
 
 
@@ -134,6 +142,7 @@ def input_code(name, tensor):
         "standard_normal": "np.random.default_rng(0).standard_normal({})",
         "binary": "np.random.default_rng(0).integers(0, 2, {})",
         "unit_interval": "np.random.default_rng(0).random({})",
+        "real": "np.random.default_rng(0).standard_normal({})",
     }[tensor["values"]]
     return f'{name} = {draw.format(example_shape(tensor))}.astype("float32")'
 
@@ -153,6 +162,10 @@ def json_code(inputs):
 
 
 # Provenance and measurements.
+
+
+def has_index(endpoints):
+    return any("smallest_of" in output for each in endpoints.values() for output in each["outputs"].values())
 
 
 def provenance_text(manifest):

@@ -26,6 +26,8 @@ SAVED_MODEL_FILES = (
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of endpoints, their inputs and outputs, and dynamic axes
+INPUT_DTYPES = ("float32",)
+OUTPUT_DTYPES = ("float32", "int64")
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*)")
 REPLACE_IT = "fetch the artifact again, or export it again."
 
@@ -60,8 +62,13 @@ def describe(endpoint):
             name: {"shape": list(each.shape), "dtype": "float32", "values": each.values}
             for name, each in endpoint.inputs.items()
         },
-        "outputs": {name: {"shape": list(shape), "dtype": "float32"} for name, shape in endpoint.outputs.items()},
+        "outputs": {name: describe_output(each) for name, each in endpoint.outputs.items()},
     }
+
+
+def describe_output(output):
+    description = {"shape": list(output.shape), "dtype": output.dtype}
+    return description if output.smallest_of is None else {**description, "smallest_of": output.smallest_of}
 
 
 def write_manifest(folder, manifest):
@@ -91,19 +98,37 @@ def is_description(name, description):
     """Whether `description` has the form that `describe` gives."""
     if not NAME.fullmatch(name) or not isinstance(description, dict):
         return False
-    tensors = [description.get("inputs"), description.get("outputs")]
-    return all(isinstance(each, dict) and each for each in tensors) and all(
-        NAME.fullmatch(key) and is_tensor(tensor) for each in tensors for key, tensor in each.items()
+    inputs, outputs = description.get("inputs"), description.get("outputs")
+    return (
+        are_tensors(inputs, INPUT_DTYPES)
+        and are_tensors(outputs, OUTPUT_DTYPES)
+        and all(is_index(each, outputs) for each in outputs.values() if "smallest_of" in each)
     )
 
 
-def is_tensor(tensor):
+def are_tensors(tensors, dtypes):
+    named = isinstance(tensors, dict) and tensors and all(NAME.fullmatch(name) for name in tensors)
+    return bool(named) and all(is_tensor(each, dtypes) for each in tensors.values())
+
+
+def is_tensor(tensor, dtypes):
     shape = tensor.get("shape") if isinstance(tensor, dict) else None
     return (
         isinstance(shape, list)
         and shape[:1] == ["batch"]
-        and tensor.get("dtype") == "float32"
+        and tensor.get("dtype") in dtypes
         and all(NAME.fullmatch(size) if isinstance(size, str) else type(size) is int and size > 0 for size in shape)
+    )
+
+
+def is_index(tensor, outputs):
+    """Whether `tensor` can be the index of the smallest entry along the last axis of the output it names."""
+    name = tensor["smallest_of"]
+    of = outputs.get(name) if isinstance(name, str) else None
+    return (
+        of is not None
+        and (tensor["dtype"], of["dtype"]) == ("int64", "float32")
+        and of["shape"][:-1] == tensor["shape"]
     )
 
 

@@ -30,6 +30,7 @@ OPERATIONS = frozenset(
     Sum Tan Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
     """.split()  # noqa: SIM905, a name to a line would fill pages
 )
+TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}  # of inputs and outputs, as declared
 OPTIMIZATION_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 FATAL_ONLY = 4  # ONNX Runtime's log severity; errors are raised as well as logged
 
@@ -49,7 +50,7 @@ def convert(name, function, description, metadata):
     import tf2onnx
 
     signature = [
-        tf.TensorSpec([None if isinstance(size, str) else size for size in tensor["shape"]], tf.float32, name=key)
+        tf.TensorSpec([None if isinstance(size, str) else size for size in tensor["shape"]], tensor["dtype"], name=key)
         for key, tensor in description["inputs"].items()
     ]
     graph_function = tf.function(
@@ -176,7 +177,7 @@ def declare(values, tensors):
     """Set `values`, the inputs or outputs of a graph, to the declared tensors in the declared order."""
     del values[:]
     for name, tensor in tensors.items():
-        values.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, tensor["shape"]))
+        values.append(onnx.helper.make_tensor_value_info(name, TYPES[tensor["dtype"]], tensor["shape"]))
 
 
 # Checks.
@@ -235,9 +236,11 @@ def check_tensors(values, tensors):
     for value in values:
         tensor = value.type.tensor_type
         shape = [each.dim_param or each.dim_value for each in tensor.shape.dim]
-        wanted = tensors[value.name]["shape"]
-        if tensor.elem_type != onnx.TensorProto.FLOAT or shape != wanted:
-            raise ValueError(f"{value.name} is of type {tensor.elem_type}, {shape}; float32 {wanted} is declared")
+        wanted = tensors[value.name]
+        if tensor.elem_type != TYPES[wanted["dtype"]] or shape != wanted["shape"]:
+            raise ValueError(
+                f"{value.name} is of type {tensor.elem_type}, {shape}; {wanted['dtype']} {wanted['shape']} is declared"
+            )
 
 
 # Running.

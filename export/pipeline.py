@@ -25,11 +25,18 @@ OLDEST_ONNX_RUNTIME = "1.15"  # the oldest that was tried on these graphs
 PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 # What the runtimes have to agree on: every batch size, with random inputs from every seed, and with each input in turn
-# held at the edges of what it takes: codes at the mean of the prior and 8 standard deviations off, images black, white.
+# held at the edges of what it takes: codes at the mean of the prior and 8 standard deviations off, images black, white,
+# real numbers far from those drawn.
 BATCH_SIZES = (0, 1, 3, 17, 128)
 OTHER_SIZES = (1, 5)  # of every other dynamic axis
 SEEDS = (0, 1, 2)
-EDGES = {"standard_normal": (0.0, 8.0, -8.0), "binary": (0.0, 1.0), "unit_interval": (0.0, 1.0)}
+EDGES = {
+    "standard_normal": (0.0, 8.0, -8.0),
+    "binary": (0.0, 1.0),
+    "unit_interval": (0.0, 1.0),
+    "real": (0.0, 100.0, -100.0),
+}
+REAL_SCALE = 3.0  # standard deviation of the real numbers drawn
 GOLDEN_SIZES = {"batch": 4, "other": 5, "seed": 1234}
 GRID = 8  # samples.png is a grid of so many rows and columns
 CELL = 48  # pixels: images in the grid are enlarged by the largest whole factor that stays within it
@@ -54,16 +61,18 @@ def export_model(model, out, run=None, evaluation=None):
     """Write the artifact of a model of the zoo to the folder `out`, and return its path.
 
     Args:
-        model: a `zoo.Generative`, under any dtype policy; what is exported computes in float32.
+        model: a trained `zoo.Generative`, under any dtype policy; what is exported computes in float32.
         out: a folder that does not exist yet, or is empty.
         run: what recipe.json of the model's run holds: {"recipe", "data", "versions"}; None for a model without one.
         evaluation: what evaluation.json holds: {"data", "metrics", ...}; None for a model not evaluated.
 
     Raises:
-        ValueError: where `out` holds something, or a check fails; nothing is left behind then.
+        ValueError: where `out` holds something, the model has yet to see data, or a check fails; nothing is left
+            behind then.
     """
     out = Path(out)
     refuse_occupied(out)
+    model.check_ready()
     with staged(out) as folder:
         write_artifact(in_float32(model), folder, run or {}, evaluation)
         verify.verify(folder)
@@ -153,7 +162,9 @@ def checked_endpoints(model):
         if not artifact.is_description(name, artifact.describe(endpoint)) or not values <= EDGES.keys():
             raise ValueError(
                 f"Endpoint {name!r} of {type(model).__name__} cannot be described: names are lower-case words, the "
-                f"first axis of each tensor is 'batch', and inputs hold one of {', '.join(EDGES)}."
+                f"first axis of each tensor is 'batch', inputs hold one of {', '.join(EDGES)}, outputs are one of "
+                f"{', '.join(artifact.OUTPUT_DTYPES)}, and smallest_of, of an int64 output, names a float32 output "
+                "with one more axis."
             )
     return endpoints
 
@@ -238,6 +249,8 @@ def draw(generator, values, shape):
     """A random float32 array of the kind `values`, a key of `EDGES`."""
     if values == "standard_normal":
         return generator.standard_normal(shape, dtype="float32")
+    if values == "real":
+        return REAL_SCALE * generator.standard_normal(shape, dtype="float32")
     if values == "unit_interval":
         return generator.random(shape, dtype="float32")
     return generator.integers(0, 2, shape).astype("float32")  # "binary"
@@ -276,7 +289,7 @@ def measured_errors(name, endpoint, keras_function, runtimes):
             verify.check_sizes({**inputs, **expected}, {**description["inputs"], **description["outputs"]})
         for runtime, function in runtimes.items():
             with verify.naming(f"endpoint {name}, {runtime} against Keras, {sizes}"):
-                errors = verify.compare(expected, function(inputs))
+                errors = verify.compare(expected, function(inputs), description["outputs"])
             largest[runtime] = verify.larger(largest[runtime], errors)
     return {
         runtime: {key: dict(zip(("absolute", "relative"), error, strict=True)) for key, error in outputs.items()}
@@ -288,9 +301,10 @@ def measured_errors(name, endpoint, keras_function, runtimes):
 
 
 def write_samples(path, endpoint, session):
-    """A grid of images from the exported decoder; nothing where its first output is no gray or colour image."""
-    name, shape = next(iter(endpoint.outputs.items()))
-    if len(shape) != 4 or shape[-1] not in (1, 3):
+    """A grid of images from the exported decoder; nothing where it takes more than noise, or gives no image."""
+    name, output = next(iter(endpoint.outputs.items()))
+    from_noise = all(each.values == "standard_normal" for each in endpoint.inputs.values())
+    if not from_noise or len(output.shape) != 4 or output.shape[-1] not in (1, 3):
         return
     images = session(draw_inputs(endpoint, batch=GRID * GRID, other=1, seed=0))[name]
     pixels = np.round(255 * np.clip(images, 0.0, 1.0)).astype("uint8")

@@ -188,7 +188,7 @@ def node_name(key):
 
 
 def check_tensors(signature, found, declared):
-    from tensorflow.core.framework import types_pb2
+    import tensorflow as tf
 
     if set(found) != set(declared):
         raise ValueError(f"signature {signature} has {sorted(found)}, declared are {sorted(declared)}")
@@ -197,9 +197,10 @@ def check_tensors(signature, found, declared):
         wanted = [-1 if isinstance(size, str) else size for size in declared[name]["shape"]]
         # An output's size that TensorFlow cannot infer is -1; running it shows the size.
         fits = len(sizes) == len(wanted) and all(size in (-1, other) for size, other in zip(sizes, wanted, strict=True))
-        if tensor.dtype != types_pb2.DT_FLOAT or not fits:
+        dtype = declared[name]["dtype"]
+        if tensor.dtype != tf.as_dtype(dtype).as_datatype_enum or not fits:
             raise ValueError(
-                f"{name} of signature {signature} is of type {tensor.dtype}, {sizes}; float32 {wanted} is declared"
+                f"{name} of signature {signature} is of type {tensor.dtype}, {sizes}; {dtype} {wanted} is declared"
             )
 
 

@@ -24,7 +24,9 @@ from export import onnx_graph, saved_model
 # Two runtimes round and add in different orders. An output within [0, 1], such as a probability, has to agree to
 # TOLERANCE itself. Any other is a sum, often of terms larger than itself: codes at 8 standard deviations put hundreds
 # of nats of either sign into a log-likelihood of 3, and float32 keeps 7 digits of each term. So its error counts
-# relative to the largest magnitude in its example, and to SMALLEST_SCALE where that is less.
+# relative to the largest magnitude in its example, and to SMALLEST_SCALE where that is less. An index of the smallest
+# entry is as far off as the entry it points to lies above the smallest, on the scale of those entries: where two are
+# equal to rounding, either index is right. Any other integer has to be equal.
 TOLERANCE = 1e-5
 SMALLEST_SCALE = 10.0
 
@@ -57,7 +59,8 @@ def check_contents(folder, files):
             largest = dict.fromkeys(outputs, (0.0, 0.0))
             for variant, function in variants.items():
                 with naming(f"endpoint {name}, {runtime}, {variant}, on the golden data"):
-                    largest = larger(largest, compare(outputs, function(inputs)))
+                    errors = compare(outputs, function(inputs), endpoints[name]["outputs"])
+                largest = larger(largest, errors)
             rows += [(name, output, runtime, *error) for output, error in largest.items()]
     return rows
 
@@ -131,52 +134,89 @@ def read_arrays(path, names):
 
 
 def check_sizes(arrays, tensors):
-    """See that `arrays` are float32 and fit the declared shapes, one size to a dynamic axis."""
+    """See that `arrays` have the declared dtypes and shapes, one size to a dynamic axis."""
     sizes = {}
     for name, tensor in tensors.items():
         shape = arrays[name].shape
-        fits = arrays[name].dtype == np.float32 and len(shape) == len(tensor["shape"])
+        fits = arrays[name].dtype == np.dtype(tensor["dtype"]) and len(shape) == len(tensor["shape"])
         if not fits or any(
             size != (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
             for size, axis in zip(shape, tensor["shape"], strict=True)
         ):
-            raise ValueError(f"{name} is {arrays[name].dtype} {shape}; float32 {tensor['shape']} is declared")
+            raise ValueError(f"{name} is {arrays[name].dtype} {shape}; {tensor['dtype']} {tensor['shape']} is declared")
 
 
 # Comparison.
 
 
-def compare(expected, found):
-    """name -> (max absolute error, max error relative to its example) of two dicts of outputs.
+@np.errstate(invalid="ignore")  # infinity - infinity; the NaN is refused
+def compare(expected, found, tensors):
+    """name -> (max absolute error, max error relative to its scale) of two dicts of outputs; see `TOLERANCE`.
+
+    Args:
+        expected, found: name -> array [batch, ...]; `expected` is as declared, as `check_sizes` sees to.
+        tensors: name -> the output as the manifest describes it.
 
     Raises:
-        ValueError: for outputs of another name, shape or dtype, for values that are not finite, and for a relative
-            error above `TOLERANCE`.
+        ValueError: for outputs of another name, shape or dtype, for values that are not finite, for a relative error
+            above `TOLERANCE`, for an index that points nowhere, and for any other integer that differs.
     """
     if set(found) != set(expected):
         raise ValueError(f"the outputs are {sorted(found)}, wanted are {sorted(expected)}")
     errors = {}
     for name, wanted in expected.items():
-        came = found[name]
+        came, tensor = found[name], tensors[name]
         if came.shape != wanted.shape or came.dtype != wanted.dtype:
             raise ValueError(f"{name} is {came.dtype} {came.shape}; {wanted.dtype} {wanted.shape} is wanted")
-        absolute, relative = errors[name] = largest_errors(wanted, came)
+        if "smallest_of" in tensor:
+            with naming(name):
+                absolute, relative = index_errors(expected[tensor["smallest_of"]], wanted, came)
+        elif tensor["dtype"] == "int64":
+            refuse_difference(name, wanted, came)
+            absolute, relative = 0.0, 0.0
+        else:
+            absolute, relative = largest_errors(wanted, came)
         if not relative <= TOLERANCE:  # also where it is NaN
             raise ValueError(f"{name} is {absolute:.3g} off, {relative:.3g} of its scale; {TOLERANCE} is the tolerance")
+        errors[name] = absolute, relative
     return errors
 
 
 def largest_errors(expected, found):
-    """Max absolute error, and max error relative to its scale, as described at `TOLERANCE`; arrays [batch, ...]."""
-    if expected.size == 0:
+    """Max absolute error, and max error relative to its scale; arrays [batch, ...] of real numbers."""
+    return largest(np.abs(expected.astype(np.float64) - found), expected)
+
+
+def index_errors(entries, expected, found):
+    """The same of two indices of the smallest of `entries` along the last axis: how far above it either points."""
+    entries = entries.astype(np.float64)
+    pointed = np.maximum(entries_at(expected, entries), entries_at(found, entries))
+    return largest(pointed - entries.min(axis=-1), entries)
+
+
+def entries_at(index, entries):
+    size = entries.shape[-1]
+    if index.size and not (index.min() >= 0 and index.max() < size):
+        raise ValueError(f"it holds indices from {index.min()} to {index.max()}; 0 to {size - 1} are wanted")
+    return np.take_along_axis(entries, index[..., None], axis=-1)[..., 0]
+
+
+def largest(differences, values):
+    """Max of `differences`, and max relative to the scale of the `values` that they are between; [batch, ...]."""
+    if differences.size == 0:
         return 0.0, 0.0
-    expected, found = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, found))
-    with np.errstate(invalid="ignore"):  # infinity - infinity; the NaN is refused
-        difference = np.abs(expected - found)
-        scale = np.maximum(SMALLEST_SCALE, np.abs(expected).max(axis=1, keepdims=True))
-        if expected.min() >= 0.0 and expected.max() <= 1.0:
-            scale = 1.0
-        return float(difference.max()), float((difference / scale).max())
+    differences, values = (array.reshape(len(array), -1) for array in (differences, values))
+    scales = np.maximum(SMALLEST_SCALE, np.abs(values).max(axis=1, keepdims=True))
+    if values.min() >= 0.0 and values.max() <= 1.0:
+        scales = 1.0
+    return float(differences.max()), float((differences / scales).max())
+
+
+def refuse_difference(name, expected, found):
+    places = np.argwhere(expected != found)
+    if len(places):
+        place = tuple(int(number) for number in places[0])
+        raise ValueError(f"{name} at {list(place)} is {found[place]}; {expected[place]} is wanted")
 
 
 def larger(errors, others):

@@ -54,6 +54,16 @@ class ProtocolTest(tf.test.TestCase):
         threshold = binarize(GRAY, 255, "threshold", seed=1, epoch=0)
         self.assertAllEqual(threshold, GRAY / 255 >= 0.5)
 
+    def test_none_leaves_gray_values_as_they_are(self):
+        data = small_data()
+        self.assertAllEqual(data.examples("test", "none", seed=4, epoch=2), data.gray("test"))
+        self.assertEqual(data.gray("test").dtype, np.float32)
+        batches = first_batches(data, 4, binarization="none")
+        self.assertAllClose(np.sort(np.concatenate(batches), axis=None), np.sort(GRAY[:25] / 255, axis=None))
+        self.assertAllEqual(np.concatenate(list(evaluation_batches(data.gray("test")))), data.gray("test"))
+        self.assertIsNone(data.identity("test", "none")["binarization_seed"])
+        self.assertNotEqual(data.identity("test", "none"), data.identity("test", "threshold"))
+
     def test_an_epoch_shows_each_example_once_in_an_order_of_its_own(self):
         numbered = np.unpackbits(np.arange(50, dtype="uint8")[:, None], axis=1)[..., None, None]  # 8 pixels: its index
         orders = []
@@ -98,7 +108,7 @@ class IdentityTest(tf.test.TestCase):
 
     def test_binary_data_are_static_and_nothing_else(self):
         data = Data("binary", dict.fromkeys(("train", "validation", "test"), GRAY[:25] // 128), {}, levels=1)
-        self.assertAllEqual(data.binary("test", "static"), GRAY[:25] // 128)
+        self.assertAllEqual(data.examples("test", "static"), GRAY[:25] // 128)
         self.assertIsNone(data.identity("test", "static")["binarization_seed"])
         with self.assertRaisesRegex(ValueError, "binary already; binarization is 'dynamic', static is wanted"):
             data.identity("train", "dynamic")
@@ -212,7 +222,7 @@ class SourcesTest(tf.test.TestCase):
         pixels = GENERATOR.integers(0, 2, (6, 784), "uint8")
         packed = {f"{name}_packed": np.packbits(pixels, axis=1) for name in ("train", "valid", "test")}
         data = load_data("binarized_mnist", self.save("packed.npz", **packed))
-        self.assertAllEqual(data.binary("test", "static").reshape(6, 784), pixels)
+        self.assertAllEqual(data.examples("test", "static").reshape(6, 784), pixels)
         self.assertRefuses(
             "binarized_mnist",
             "holds .'images'.; .'test_packed', 'train_packed', 'valid_packed'. are wanted",

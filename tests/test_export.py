@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from absl.testing import parameterized
 from PIL import Image
 
 import zoo
-from export import export_model, pipeline
+from export import export_model, pipeline, verify
+from export import manifest as artifact
 from export.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +58,21 @@ def write_run(folder):
 
 def open_onnx(folder, endpoint):
     return onnxruntime.InferenceSession(folder / "onnx" / f"{endpoint}.onnx", providers=["CPUExecutionProvider"])
+
+
+def run_snippets(folder):
+    """What the Python code in the card of an artifact prints, run where a reader would run it."""
+    snippets = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    printed, here = [], os.getcwd()
+    os.chdir(folder)
+    try:
+        for snippet in snippets:
+            with contextlib.redirect_stdout(io.StringIO()) as stream:
+                exec(compile(snippet, "README.md", "exec"), {})
+            printed.append(stream.getvalue())
+    finally:
+        os.chdir(here)
+    return printed
 
 
 class ExportTest(tf.test.TestCase):
@@ -197,15 +214,10 @@ class ExportTest(tf.test.TestCase):
         card = (self.artifact / "README.md").read_text()
         for word in ("vae_noise", "-43.21", "noise, 64 examples", "MIT", "samples.png", "num_importance_samples"):
             self.assertIn(word, card)
-        snippets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-        self.assertLen(snippets, 2)
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.artifact)
-        for snippet in snippets:
-            printed = io.StringIO()
-            with contextlib.redirect_stdout(printed):
-                exec(compile(snippet, "README.md", "exec"), {})
-            self.assertIn("2, 8, 8, 1", printed.getvalue())
+        self.assertNotIn("index", card)
+        printed = run_snippets(self.artifact)
+        self.assertLen(printed, 2)
+        self.assertAllInSet(["2, 8, 8, 1" in each for each in printed], [True])
         request = json.loads(re.search(r"'(\{\"signature_name.*\})'", card)[1])
         self.assertEqual(request, {"signature_name": "decode", "inputs": {"z": [[0, 0, 0]]}})
 
@@ -296,16 +308,28 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         ("not_a_number", lambda x: tf.sqrt(x - 1e6), "tolerance"),
         ("other_shape", lambda x: x[:, :4], "float32 .*is (wanted|declared)"),
         ("other_dtype", lambda x: tf.cast(x, tf.float64), "float32 .*is declared"),
+        ("integers", lambda x: tf.cast(x, tf.int64), "float32 .*is declared"),
     )
     def test_a_bad_endpoint_leaves_nothing_behind(self, function, sentence):
         self.assert_fails_cleanly(self.with_decode(function), sentence)
 
     def test_an_endpoint_must_give_what_it_declares(self):
-        code = ("batch", 3)
-        self.assert_fails_cleanly(self.with_decode(tf.identity, outputs={"pixels": code}), "declared are")
-        self.assert_fails_cleanly(self.with_decode(tf.identity, outputs={"Big Name": code}), "cannot be described")
+        pixels = ("batch", 8, 8, 1)
+        for outputs, sentence in (
+            ({"pixels": zoo.Output(pixels)}, "declared are"),
+            ({"probabilities": zoo.Output(pixels), "logits": zoo.Output(pixels, "int64")}, "int64 .*is declared"),
+            ({"Big Name": zoo.Output(pixels)}, "cannot be described"),
+            ({"pixels": zoo.Output(pixels, "float64")}, "cannot be described"),
+            ({"pixels": zoo.Output(pixels, "int64", "distances")}, "names a float32 output with one more axis"),
+        ):
+            self.assert_fails_cleanly(self.with_decode(tf.identity, outputs=outputs), sentence)
         inputs = {"z": zoo.Input(("batch", 3), "whatever")}
         self.assert_fails_cleanly(self.with_decode(tf.identity, inputs=inputs), "cannot be described")
+
+    def test_a_model_that_has_yet_to_see_data_is_refused(self):
+        model = small_vae()
+        model.check_ready = mock.Mock(side_effect=ValueError("It has seen no data."))
+        self.assert_fails_cleanly(model, "seen no data")
 
     def test_an_interrupt_leaves_nothing_behind(self):
         def write_some(model, folder, *provenance):
@@ -358,3 +382,129 @@ class ModelsTest(tf.test.TestCase, parameterized.TestCase):
         layers = [copy, copy.encoder, *copy.encoder.layers, copy.decoder, *copy.decoder.layers]
         self.assertEqual({layer.compute_dtype for layer in layers}, {"float32"})
         self.assertEqual(keras.config.dtype_policy().name, "mixed_bfloat16")
+
+
+# The images of the golden data, as all that are drawn, are nearest to the second and third, which differ by rounding.
+CENTERS = np.array([[50.0, 50.0, 50.0, -50.0], [1.0, -1.0, 0.5, 2.0], [1.0, -1.0, 0.5, 2.0 + 1e-7]])
+
+
+class Clusters(zoo.Generative):
+    """The nearest of three centers, which are float64 under every dtype policy, and sums of them."""
+
+    def __init__(self, event_shape, **kwargs):
+        super().__init__(event_shape=event_shape, **kwargs)
+        self.centers = self.add_weight(shape=(3, 4), dtype="float64", name="centers")
+        self.built = True
+
+    def endpoints(self):
+        images, codes = zoo.Input(("batch", *self.event_shape), "real"), zoo.Input(("batch", 3), "real")
+        labels = zoo.Output(("batch",), "int64", smallest_of="distances")
+        return {
+            "assign": zoo.Endpoint(
+                self.assign,
+                inputs={"images": images},
+                outputs={"labels": labels, "distances": zoo.Output(codes.shape)},
+                summary="The nearest center.",
+            ),
+            "decode": zoo.Endpoint(
+                self.decode,
+                inputs={"codes": codes},
+                outputs={"images": zoo.Output(images.shape), "num_positive": zoo.Output(("batch",), "int64")},
+                summary="Sums of centers.",
+            ),
+        }
+
+    def assign(self, images):
+        x, centers = tf.reshape(images, (-1, 4)), tf.cast(self.centers, tf.float32)
+        products = tf.matmul(x, centers, transpose_b=True)
+        squares = tf.reduce_sum(x**2, axis=-1, keepdims=True) + tf.reduce_sum(centers**2, axis=-1)
+        distances = tf.sqrt(tf.maximum(squares - 2.0 * products, 0.0))
+        return {"labels": tf.argmin(distances, axis=-1, output_type=tf.int64), "distances": distances}
+
+    def decode(self, codes):
+        images = tf.reshape(tf.matmul(codes, tf.cast(self.centers, tf.float32)), (-1, *self.event_shape))
+        return {"images": images, "num_positive": tf.reduce_sum(tf.cast(codes > 0.0, tf.int64), axis=-1)}
+
+
+class IndicesTest(tf.test.TestCase):
+    """Real inputs, integer outputs, and among these an index of the smallest entry of another output."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        model = Clusters((2, 2, 1), dtype="mixed_bfloat16")
+        model.centers.assign(CENTERS)
+        cls.good = export_model(model, Path(folder.name) / "artifact")
+
+    def setUp(self):
+        super().setUp()
+        self.artifact = Path(self.get_temp_dir()) / "artifact"
+        shutil.copytree(self.good, self.artifact)
+
+    def test_labels_and_distances_equal_numpy(self):
+        noise = np.random.default_rng(1).standard_normal((50, 4))
+        images = (CENTERS[np.arange(50) % 2] + 20.0 * noise).reshape(50, 2, 2, 1).astype("float32")
+        wanted = np.linalg.norm(images.reshape(50, 1, 4).astype("float64") - CENTERS, axis=-1)
+        labels, distances = open_onnx(self.artifact, "assign").run(["labels", "distances"], {"images": images})
+        self.assertAllClose(distances, wanted, rtol=1e-5)  # float32 differences of squares of the distances' size
+        self.assertEqual(labels.dtype, np.int64)
+        self.assertAllEqual(labels == 0, wanted.argmin(axis=-1) == 0)  # of the other two, either may be the nearest
+        self.assertBetween(np.mean(labels == 0), 0.1, 0.9)
+
+    def test_every_runtime_gives_the_declared_types_for_every_batch(self):
+        signatures = tf.saved_model.load(str(self.artifact / "saved_model" / "1")).signatures
+        for batch in (0, 1, 5):
+            images, codes = np.ones((batch, 2, 2, 1), "float32"), np.ones((batch, 3), "float32")
+            for labels in (
+                signatures["assign"](images=tf.constant(images))["labels"].numpy(),
+                open_onnx(self.artifact, "assign").run(["labels"], {"images": images})[0],
+            ):
+                self.assertEqual((labels.dtype, labels.shape), (np.dtype("int64"), (batch,)))
+            for counts in (
+                signatures["decode"](codes=tf.constant(codes))["num_positive"].numpy(),
+                open_onnx(self.artifact, "decode").run(["num_positive"], {"codes": codes})[0],
+            ):
+                self.assertEqual((counts.dtype, counts.tolist()), (np.dtype("int64"), [3] * batch))
+
+    def test_manifest_and_card_tell_what_an_index_is(self):
+        manifest = json.loads((self.artifact / "manifest.json").read_text())
+        labels = manifest["endpoints"]["assign"]["outputs"]["labels"]
+        self.assertEqual(labels, {"shape": ["batch"], "dtype": "int64", "smallest_of": "distances"})
+        counts = manifest["endpoints"]["decode"]["outputs"]["num_positive"]
+        self.assertEqual(counts, {"shape": ["batch"], "dtype": "int64"})
+        card = (self.artifact / "README.md").read_text()
+        self.assertIn("`labels`: int64 [batch], index of the smallest of `distances`", card)
+        self.assertIn("`images`: float32 [batch, 2, 2, 1], any finite numbers", card)
+        self.assertIn("An index is as far off as the entry it points to", card)
+        in_tensorflow, in_onnxruntime = run_snippets(self.artifact)
+        self.assertIn("'labels': TensorShape([2])", in_tensorflow)
+        self.assertEqual(in_onnxruntime, "[2]\n")
+
+    def test_codes_that_are_no_noise_are_no_samples(self):
+        self.assertFalse((self.artifact / "samples.png").exists())
+        self.assertNotIn("samples.png", (self.artifact / "README.md").read_text())
+
+    def test_golden_labels_may_differ_by_a_tie_and_by_no_more(self):
+        path = self.artifact / "test_data" / "assign.npz"
+        good = dict(np.load(path))
+        labels = good["output_labels"]
+        self.assertAllInSet(labels, (1, 2))
+
+        def write(others):
+            np.savez(path, **{**good, "output_labels": others})
+            artifact.write_checksums(self.artifact)
+
+        write(3 - labels)
+        rows = {row[:3]: row[3:] for row in verify.verify(self.artifact)}
+        self.assertLessEqual(rows["assign", "labels", "ONNX"][1], verify.TOLERANCE)
+        for others, sentence in (
+            (np.where(np.arange(4) == 2, 0, labels), "assign, SavedModel.*labels is .* off.*tolerance"),
+            (labels + 2, "labels: it holds indices from .* to [34]; 0 to 2 are wanted"),
+            (labels - 3, "labels: it holds indices from -[12] to .*; 0 to 2 are wanted"),
+            (labels.astype("int32"), "test_data/assign.npz: output_labels is int32 .*int64 .* is declared"),
+        ):
+            write(others)
+            with self.assertRaisesRegex(ValueError, sentence):
+                verify.verify(self.artifact)

@@ -351,7 +351,7 @@ class CommandsTest(tf.test.TestCase):
             (["vae_digits", "--epochs", "0"], "epochs is 0"),
             (["vae_digits", "--hidden", "8", "0"], "hidden is"),
             (["vae_digits", "--batch-size", "5000"], "batch_size is 5000, but there are 1297"),
-            (["vae_digits", "--binarization", "none"], "invalid choice"),
+            (["vae_digits", "--binarization", "grey"], "invalid choice"),
             (["vae_digits", "--activation", "rellu"], "activation"),
             (["vae_digits", "--learning-rate", "nan"], "learning_rate is nan"),
             (["vae_digits", "--data", folder / "no.npz"], "There is no file"),

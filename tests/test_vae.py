@@ -152,50 +152,55 @@ class BinarizationTest(tf.test.TestCase):
         self.assertAllClose(expit(vae.decoder.get_layer("logits").bias.numpy()), [0.001], atol=1e-6)
 
 
-class LinearGaussianVAE(zoo.VAE):
+class LinearGaussian:
     """p(x|z) = N(weights z + offset, noise^2 I): the marginal N(offset, weights weights^T + noise^2 I) is known."""
 
-    values = "real"
-    noise = 0.5
-
-    def __init__(self, **arguments):
-        super().__init__(event_shape=(4,), latent_dim=2, hidden=(), binarization=None, **arguments)
+    def __init__(self, noise=0.5):
         generator = np.random.default_rng(11)
-        self.weights_ = generator.standard_normal((4, 2)).astype("float32")
-        self.offset = generator.standard_normal(4).astype("float32")
-
-    def likelihood(self, z):
-        return diag_gaussian(z @ self.weights_.T + self.offset, self.noise * tf.ones(4))
+        self.weights, self.offset = generator.standard_normal((4, 2)), generator.standard_normal(4)
+        self.noise = noise
+        self.vae = linear_vae((4,), self.weights, self.offset, noise)
 
     def use_posterior_of_the_model(self, widened=1.0, shifted=0.0):
         """Set the encoder to the best diagonal Gaussian around the exact posterior mean, made worse as asked."""
-        weights = self.weights_.astype("float64")
-        precision = np.eye(2) + weights.T @ weights / self.noise**2
-        to_mean = np.linalg.solve(precision, weights.T) / self.noise**2  # E[z|x] = to_mean (x - offset)
-        loc, scale = self.encoder.get_layer("loc"), self.encoder.get_layer("raw_scale")
-        loc.kernel.assign(to_mean.T)
-        loc.bias.assign(-to_mean @ self.offset + shifted)
-        scale.kernel.assign(np.zeros((4, 2)))
-        scale.bias.assign(np.log(np.expm1(widened * np.sqrt(np.diag(np.linalg.inv(precision))) - 1e-5)))
+        precision = np.eye(2) + self.weights.T @ self.weights / self.noise**2
+        to_mean = np.linalg.solve(precision, self.weights.T) / self.noise**2  # E[z|x] = to_mean (x - offset)
+        scale = widened * np.sqrt(np.diag(np.linalg.inv(precision)))
+        set_linear_encoder(self.vae, to_mean, shifted - to_mean @ self.offset, scale)
 
     def exact_log_prob(self, x):
-        covariance = self.weights_ @ self.weights_.T.astype("float64") + self.noise**2 * np.eye(4)
+        covariance = self.weights @ self.weights.T + self.noise**2 * np.eye(4)
         return multivariate_normal(self.offset, covariance).logpdf(x)
+
+
+def linear_vae(event_shape, weights, offset, noise):
+    """A VAE with p(x|z) = N(weights z + offset, noise^2 I)."""
+    vae = zoo.VAE(event_shape, weights.shape[1], hidden=(), binarization=None, likelihood="gaussian")
+    vae.decoder.get_layer("mean").set_weights([weights.T, offset])
+    vae.log_noise_scale.assign(np.log(noise))
+    return vae
+
+
+def set_linear_encoder(vae, matrix, offset, scale):
+    """q(z|x) = N(matrix x + offset, diag(scale^2))."""
+    vae.encoder.get_layer("loc").set_weights([matrix.T, offset])
+    vae.encoder.get_layer("raw_scale").set_weights([np.zeros(matrix.T.shape), np.log(np.expm1(scale - 1e-5))])
 
 
 class LikelihoodTest(tf.test.TestCase):
     def test_log_prob_meets_the_closed_form_of_a_linear_gaussian_model(self):
-        vae = LinearGaussianVAE()
+        model = LinearGaussian()
+        vae = model.vae
         x = np.random.default_rng(5).standard_normal((400, 4)).astype("float32") * 2
         for widened, shifted in ((1.3, 0.0), (1.5, 0.2)):
-            vae.use_posterior_of_the_model(widened, shifted)
+            model.use_posterior_of_the_model(widened, shifted)
             estimate = vae.importance_estimate(x, num_importance_samples=2000, seed=1)
-            deviation = (estimate.log_prob - vae.exact_log_prob(x)) / estimate.standard_error
+            deviation = (estimate.log_prob - model.exact_log_prob(x)) / estimate.standard_error
             self.assertLess(abs(np.mean(deviation)) * np.sqrt(400), 3.0)
             # The reported standard error is the true one: deviations have a standard deviation of 1 (+- 3 / sqrt(800)).
             self.assertAllClose(np.std(deviation), 1.0, atol=0.11)
             # log E[w] - E[log w] > 0: the bound lies below.
-            self.assertLess(np.mean(vae.elbo(x)), np.mean(vae.exact_log_prob(x)))
+            self.assertLess(np.mean(vae.elbo(x)), np.mean(model.exact_log_prob(x)))
 
     def test_log_prob_meets_quadrature_and_sums_to_one_over_all_images(self):
         """All 2^4 binary 2x2 images, one latent dimension, p(x) = integral p(x|z) p(z) dz on a fine grid."""
@@ -261,6 +266,94 @@ class LikelihoodTest(tf.test.TestCase):
         )
         expected = logsumexp(log_weights, axis=1) - np.log(6)
         self.assertAllClose(vae.endpoints()["log_prob"].function(BINARY, noise)["log_prob"], expected, rtol=1e-5)
+
+
+class GaussianLikelihoodTest(tf.test.TestCase):
+    def test_loss_is_the_hand_summed_elbo(self):
+        vae = small_vae(likelihood="gaussian", binarization=None, beta=2.5)
+        x = 3.0 * GRAY - 1.0  # any real numbers
+        outputs = vae.predict(x, batch_size=50, verbose=0)
+        noise = float(np.exp(vae.log_noise_scale.numpy().astype("float64")))
+        error = (x - outputs["mean"]).reshape(50, -1).astype("float64")
+        nll = 0.5 * np.sum(np.square(error / noise) + np.log(2 * np.pi * noise**2), axis=-1)
+        logs = vae.evaluate(x, batch_size=50, verbose=0, return_dict=True)
+        self.assertAllClose(logs["nll"], nll.mean(), rtol=1e-5)
+        self.assertAllClose(logs["loss"], (nll + 2.5 * kl_in_numpy(outputs["loc"], outputs["scale"])).mean(), rtol=1e-5)
+
+    def test_with_the_exact_posterior_of_pca_the_bound_is_tight(self):
+        """The decoder and the posterior of a fitted PCA: log p(x|z) p(z) / q(z|x) is log p(x) whatever z."""
+        generator = np.random.default_rng(3)
+        x = (generator.standard_normal((600, 5)) @ generator.standard_normal((5, 64)) * 0.3).reshape(-1, 8, 8, 1)
+        x = (x + 0.2 * generator.standard_normal(x.shape)).astype("float32")
+        pca = zoo.PCA((8, 8, 1), latent_dim=5)
+        pca.adapt(x)
+        vae = linear_vae((8, 8, 1), pca.loadings().numpy(), pca.mean.numpy(), pca.noise_variance.numpy() ** 0.5)
+        variances, noise = pca.explained_variance.numpy(), pca.noise_variance.numpy()
+        to_mean = (np.sqrt(variances - noise) / variances)[:, None] * pca.components.numpy()
+        set_linear_encoder(vae, to_mean, -to_mean @ pca.mean.numpy(), np.sqrt(noise / variances))
+
+        exact = pca.log_prob(x).numpy()
+        # All weights are equal, so the estimate has no variance: what is left is float32, of sums of 64 terms.
+        estimate = vae.importance_estimate(x, num_importance_samples=20, seed=1)
+        self.assertAllClose(estimate.log_prob, exact, atol=1e-3)
+        self.assertAllClose(estimate.effective_sample_size, np.full(600, 20.0), rtol=1e-3)
+        # The ELBO takes the KL in closed form and one z, so it scatters about log p(x).
+        deviation = vae.elbo(x, seed=2).numpy() - exact
+        self.assertLess(abs(deviation.mean()), 3 * deviation.std(ddof=1) / np.sqrt(600))
+        self.assertGreater(deviation.std(), 0.1)
+        # Its expectation lies below by KL(q(z|x) || p(z|x)).
+        posterior = vae.posterior(x)
+        loc, scale = (tf.cast(part, tf.float64) for part in (posterior.mean(), posterior.stddev()))
+        gap = tfd.kl_divergence(diag_gaussian(loc, scale), pca.posterior(x))
+        self.assertAllInRange(gap, 0.0, 1e-4)
+
+    def test_mean_and_noise_start_where_they_fit_best_without_z(self):
+        x = (5.0 + 2.0 * GENERATOR.standard_normal((300, 6))).astype("float32")
+        for data in (x, tf.data.Dataset.from_tensor_slices(x).batch(60)):
+            vae = zoo.VAE((6,), latent_dim=2, hidden=(4,), binarization=None, likelihood="gaussian")
+            vae.adapt(data)
+            self.assertAllClose(vae.decoder.get_layer("mean").bias, x.mean(axis=0), rtol=1e-5)
+            self.assertAllClose(vae.noise_scale, np.sqrt(x.var(axis=0).mean()), rtol=1e-5)
+            vae.adapt(x + 100.0)  # and only once
+            self.assertAllClose(vae.decoder.get_layer("mean").bias, x.mean(axis=0), rtol=1e-5)
+        vae = zoo.VAE((6,), latent_dim=2, binarization=None, likelihood="gaussian")
+        vae.adapt(np.zeros((5, 6)))
+        self.assertTrue(np.isfinite(vae.log_noise_scale.numpy()))
+
+    def test_samples_with_noise_scatter_about_the_means(self):
+        vae = LinearGaussian(noise=0.3).vae
+        difference = vae.sample(5000, seed=1, noise=True) - vae.sample(5000, seed=1)
+        self.assertAllClose(difference.std(), 0.3, rtol=0.02)  # 20,000 numbers: 4 standard errors
+        self.assertAllEqual(vae.sample(5, seed=1, noise=True), vae.sample(5, seed=1, noise=True))
+        binary = small_vae().sample(10, noise=True)
+        self.assertAllEqual(np.unique(binary), [0.0, 1.0])
+
+    def test_endpoints_are_those_of_real_images(self):
+        model = LinearGaussian()
+        model.use_posterior_of_the_model()
+        endpoints = model.vae.endpoints()
+        self.assertEqual(list(endpoints), ["decode", "encode", "log_prob"])
+        z = GENERATOR.standard_normal((7, 2)).astype("float32")
+        decoded = endpoints["decode"].function(z)
+        self.assertAllClose(decoded["mean"], z @ model.weights.T + model.offset, atol=1e-5)
+        self.assertEqual(set(decoded), set(endpoints["decode"].outputs))
+        self.assertIn("N(mean, 0.5^2 I)", endpoints["decode"].summary)
+        self.assertEqual(endpoints["log_prob"].inputs["images"].values, "real")
+        x = 2 * GENERATOR.standard_normal((7, 4)).astype("float32")
+        noise = GENERATOR.standard_normal((7, 4000, 2)).astype("float32")
+        estimate = endpoints["log_prob"].function(x, noise)["log_prob"]
+        self.assertAllClose(estimate, model.exact_log_prob(x), atol=0.1)  # about 4 standard errors of 4,000 samples
+
+    def test_real_numbers_are_taken_and_binarization_is_not(self):
+        vae = zoo.VAE((4, 4, 1), 2, hidden=(4,), binarization=None, likelihood="gaussian")
+        vae.compile("adam")
+        vae.fit(5.0 * GRAY - 2.0, verbose=0)
+        with self.assertRaisesRegex(ValueError, "finite"):
+            vae.fit(np.full_like(GRAY, np.nan), verbose=0)
+        with self.assertRaisesRegex(ValueError, "binarization is 'dynamic', but a Gaussian likelihood"):
+            zoo.VAE((4, 4, 1), 2, likelihood="gaussian")
+        with self.assertRaisesRegex(ValueError, "likelihood is 'poisson'; one of"):
+            zoo.VAE((4, 4, 1), 2, likelihood="poisson")
 
 
 class ArgumentsTest(tf.test.TestCase):

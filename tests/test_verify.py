@@ -177,6 +177,7 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
             ({**good, "endpoints": {"decode": {**decode, "inputs": {}}}}, "endpoint 'decode' in a way"),
             ({**good, "endpoints": {"decode": {**decode, "outputs": {"x": {"shape": [3]}}}}}, "in a way"),
             ({**good, "endpoints": {"decode": decode, "../decode": decode}}, "'../decode' in a way"),
+            *(({**good, "endpoints": {"decode": each}}, "endpoint 'decode' in a way") for each in bad_types(decode)),
             ({**good, "endpoints": {**good["endpoints"], "sample": decode}}, "onnx/sample.onnx is missing"),
         ):
             path.write_text(bad if isinstance(bad, str) else json.dumps(bad))
@@ -245,6 +246,9 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
         def set_size(model):
             model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
 
+        def set_type(model):
+            model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+
         def set_opset(model):
             model.opset_import[0].version = 17
 
@@ -263,6 +267,7 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("onnx/decode.onnx: it holds external data", altered(set_external))
         self.assertIn("onnx/decode.onnx: z is", altered(set_axis))
         self.assertRegex(altered(set_size), "onnx/decode.onnx: .* is declared")
+        self.assertRegex(altered(set_type), r"onnx/decode.onnx: \w+ is of type 7, .*; float32 .* is declared")
         self.assertIn("onnx/decode.onnx: it needs operation sets", altered(set_opset))
         self.assertIn("onnx/decode.onnx: its inputs are ['more', 'z']", altered(add_input))
         self.assertIn("onnx/decode.onnx: it is not a valid ONNX model", altered(cut))
@@ -351,10 +356,40 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_signatures_other_than_declared(self):
         path = self.artifact / "saved_model" / "1" / "saved_model.pb"
-        message = tf_saved_model(path.read_bytes())
+        good = path.read_bytes()
+        message = tf_saved_model(good)
         del message.meta_graphs[0].signature_def["encode"]
         path.write_bytes(message.SerializeToString())
         self.assertIn("its signatures are ['decode', 'log_prob', 'serving_default']", self.refused_although_sealed())
+        message = tf_saved_model(good)
+        message.meta_graphs[0].signature_def["encode"].outputs["loc"].dtype = tf.int64.as_datatype_enum
+        path.write_bytes(message.SerializeToString())
+        self.assertRegex(
+            self.refused_although_sealed(), "loc of signature encode is of type 9, .*; float32 .* is declared"
+        )
+
+
+def bad_types(description):
+    """Descriptions of an endpoint whose dtypes, or what an index is of, cannot be."""
+    (name, entries), *_ = description["outputs"].items()
+    index = {"shape": entries["shape"][:-1], "dtype": "int64", "smallest_of": name}
+    of_floats = {"index": index, name: entries}
+    assert artifact.is_description("decode", {**description, "outputs": of_floats})
+    for outputs in (
+        {"x": {**entries, "dtype": "float64"}},
+        {"x": {**entries, "dtype": ["float32"]}},
+        {**of_floats, "index": {**index, "smallest_of": "nothing"}},
+        {**of_floats, "index": {**index, "smallest_of": ["x"]}},
+        {**of_floats, "index": {**index, "smallest_of": None}},
+        {**of_floats, "index": {**index, "smallest_of": "index"}},
+        {**of_floats, "index": {**index, "dtype": "float32"}},
+        {**of_floats, "index": {**index, "shape": entries["shape"]}},
+        {**of_floats, "index": {**index, "shape": ["batch", 7]}},
+        {**of_floats, name: {**entries, "dtype": "int64"}},
+    ):
+        yield {**description, "outputs": outputs}
+    (name, tensor), *_ = description["inputs"].items()
+    yield {**description, "inputs": {name: {**tensor, "dtype": "int64"}}}
 
 
 def tf_saved_model(content):
@@ -374,6 +409,10 @@ def save_in_a_signature(meta_graph):
     meta_graph.signature_def["decode"].outputs["logits"].name = meta_graph.saver_def.save_tensor_name
 
 
+REAL = {"x": {"shape": ["batch", 3], "dtype": "float32"}}
+INDEX = {"index": {"shape": ["batch"], "dtype": "int64", "smallest_of": "x"}}
+
+
 class ComparisonTest(tf.test.TestCase):
     def test_errors_are_relative_to_their_scale(self):
         probabilities = np.array([[0.5, 1.0], [0.0, 0.25]], "float32")
@@ -389,5 +428,34 @@ class ComparisonTest(tf.test.TestCase):
         expected = {"x": np.zeros((2, 3), "float32")}
         for found in ({}, {"y": expected["x"]}, {"x": expected["x"][:1]}, {"x": expected["x"].astype("float64")}):
             with self.assertRaises(ValueError):
-                verify.compare(expected, found)
-        self.assertEqual(verify.compare(expected, expected), {"x": (0.0, 0.0)})
+                verify.compare(expected, found, REAL)
+        self.assertEqual(verify.compare(expected, expected, REAL), {"x": (0.0, 0.0)})
+
+    def test_integers_have_to_be_equal(self):
+        expected = {"x": np.arange(2**60, 2**60 + 6).reshape(3, 2)}
+        integers = {"x": {"shape": ["batch", 2], "dtype": "int64"}}
+        self.assertEqual(verify.compare(expected, expected, integers), {"x": (0.0, 0.0)})
+        found = {"x": expected["x"] + [[0, 0], [0, 1], [1, 1]]}  # a difference that float64 does not see
+        with self.assertRaisesRegex(ValueError, r"x at \[1, 1\] is 1152921504606846980; 1152921504606846979 is wanted"):
+            verify.compare(expected, found, integers)
+
+    def test_an_index_is_as_far_off_as_the_entry_it_points_to(self):
+        entries = np.array([[3.0, 40.0, 3.0 + 2e-4], [0.5, 0.25, 0.75]], "float32")
+
+        def errors(expected, found, entries=entries):
+            arrays = ({"index": np.array(index), "x": entries} for index in (expected, found))
+            return verify.compare(*arrays, {**INDEX, **REAL})["index"]
+
+        self.assertEqual(errors([0, 1], [0, 1]), (0.0, 0.0))
+        for tie in (([0, 1], [2, 1]), ([2, 1], [0, 1]), ([2, 1], [2, 1])):
+            self.assertAllClose(errors(*tie), (2e-4, 2e-4 / 40.0), rtol=1e-3)
+        for wrong in (([0, 1], [0, 0]), ([0, 0], [0, 1]), ([0, 0], [0, 0])):  # even where both runtimes say so
+            with self.assertRaisesRegex(ValueError, "index is 0.25 off, 0.025 of its scale; 1e-05 is the tolerance"):
+                errors(*wrong)
+        for outside in ([3, 1], [0, -1]):
+            with self.assertRaisesRegex(ValueError, "index: it holds indices from .*; 0 to 2 are wanted"):
+                errors([0, 1], outside)
+        with self.assertRaisesRegex(ValueError, "tolerance"):
+            errors([0, 1], [0, 1], np.full((2, 3), np.nan, "float32"))
+        none = np.zeros(0, "int64")
+        self.assertEqual(errors(none, none, entries[:0]), (0.0, 0.0))

@@ -7,29 +7,45 @@ from pathlib import Path
 
 from training.command_line import add_flags, command
 
+NO_FLAGS = ("name", "summary", "model")  # of a recipe: they are what it is
+
 
 @command
 def main(argv=None):
-    from training.recipes import Recipe, recipe_named
+    from training.recipes import Recipe, recipe_named, settings_of
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a recipe in a run folder.")
     parser.add_argument("recipe", nargs="?", help="name of the recipe; see --list")
     parser.add_argument("--list", action="store_true", help="list the recipes")
     parser.add_argument("--workdir", type=Path, help="the run folder (default: runs/RECIPE); the same command resumes")
-    add_flags(parser, Recipe, but=("name", "summary", "model"))
+    add_flags(parser, Recipe, but=NO_FLAGS)
     arguments = vars(parser.parse_args(argv))
     listed, name, workdir = (arguments.pop(key) for key in ("list", "recipe", "workdir"))
     if listed:
         return print_recipes()
     if name is None:
         parser.error("a recipe is wanted; --list shows them all")
-    recipe = dataclasses.replace(recipe_named(name), **tuples(arguments))
+    recipe = recipe_named(name)
+    refuse_unused(arguments, name, [each for each in settings_of(recipe.model) if each not in NO_FLAGS])
+    recipe = dataclasses.replace(recipe, **tuples(arguments))
 
     from training.train import train
 
     run = train(recipe, workdir or Path("runs") / name)
-    print(f"model:   {run.model_path}\nsamples: {run.samples_path}\ncurves:  {run.curves_path}")
+    print(f"model:   {run.model_path}\nsamples: {run.samples_path}")
+    for path in run.figures():
+        print(f"figure:  {path}")
     return 0
+
+
+def refuse_unused(arguments, name, settings):
+    unused = [flag(each) for each in arguments if each not in settings]
+    if unused:
+        raise ValueError(f"{name} takes no {', '.join(unused)}; its settings are {', '.join(map(flag, settings))}.")
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def tuples(arguments):

@@ -38,7 +38,7 @@ class FinishEpoch(keras.callbacks.Callback):
         history: the rows of the epochs so far; grows.
         seconds: that these epochs took.
         identity: one line that names the data, for each row.
-        held_out: binary validation images, the first of which are reconstructed.
+        held_out: validation images to reconstruct, as the model takes them.
     """
 
     def __init__(self, run, recipe, history, seconds, identity, held_out):
@@ -56,7 +56,7 @@ class FinishEpoch(keras.callbacks.Callback):
         if self.is_best(epoch):
             self.run.write_model(self.model)
         self.seconds += time.monotonic() - self.started
-        self.run.save_checkpoint(state_of(self.model), self.history, self.seconds)
+        self.run.save_checkpoint(state_of(self.model), self.history, self.seconds, self.model.stop_training)
         if out_of_patience(self.history, self.recipe.warm_up_epochs, self.recipe.patience):
             self.model.stop_training = True
 
@@ -73,5 +73,5 @@ class FinishEpoch(keras.callbacks.Callback):
 
 
 def state_of(model):
-    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizer."""
-    return [*model.variables, *model.optimizer.variables]
+    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizer if any."""
+    return [*model.variables, *(model.optimizer.variables if model.optimizer else ())]

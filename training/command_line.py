@@ -39,7 +39,7 @@ def add_flags(parser, dataclass, but=()):
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
-            options |= {"type": typing.get_args(kind)[0], "nargs": "+", "metavar": "N"}
+            options |= {"type": typing.get_args(kind)[0], "nargs": "*", "metavar": "N"}
         else:
             options |= {"type": kind, "choices": field.metadata["choices"]}
             if not field.metadata["choices"]:

@@ -1,5 +1,6 @@
 """Data sets, and the protocols that make gray pixels binary: a protocol is part of a data set's identity.
 
+    none        gray values in [0, 1] as they are, for models of real numbers
     static      drawn once, for every split (or binary in the files themselves, as the fixed binarized MNIST)
     dynamic     the training split is drawn anew for every epoch, validation and test once
     threshold   gray >= 0.5
@@ -20,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-BINARIZATIONS = ("dynamic", "static", "threshold")
+BINARIZATIONS = ("none", "dynamic", "static", "threshold")
 SPLITS = ("train", "validation", "test")
 NAMES = ("digits", "mnist", "fashion_mnist", "binarized_mnist")
 FIXED_SEED = 0  # of every draw that is made once: results of runs with other seeds stay comparable
@@ -52,10 +53,10 @@ class Data:
 
     def gray(self, split):
         """float32 images in [0, 1]."""
-        return self.images[split].astype("float32") / np.float32(self.levels)
+        return gray(self.images[split], self.levels)
 
-    def binary(self, split, binarization, seed=FIXED_SEED, epoch=0):
-        """uint8 images of 0 and 1, in the order of the split, by the protocol."""
+    def examples(self, split, binarization, seed=FIXED_SEED, epoch=0):
+        """Images by the protocol, in the order of the split: uint8 0 and 1, or float32 in [0, 1] with "none"."""
         return binarize(self.images[split], self.levels, binarization, seed, epoch)
 
     def identity(self, split, binarization):
@@ -82,17 +83,23 @@ def sha256_of(images):
 # Binarization and batches.
 
 
+def gray(images, levels):
+    return images.astype("float32") / np.float32(levels)
+
+
 def binarize(images, levels, binarization, seed, epoch):
-    """uint8 0 and 1. Example i depends on (seed, epoch, i) alone."""
+    """uint8 0 and 1, or with "none" the gray values. Example i depends on (seed, epoch, i) alone."""
+    if binarization == "none":
+        return gray(images, levels)
     if binarization == "threshold":
         return (2 * images.astype("float32") >= levels).astype("uint8")
     if binarization == "static":
         seed, epoch = FIXED_SEED, 0
     binary = np.empty(images.shape, "uint8")
     for block, start in enumerate(range(0, len(images), BLOCK)):
-        gray = images[start : start + BLOCK] / np.float32(levels)
-        uniform = generator("binarization", seed, epoch, block).random(gray.shape, dtype="float32")
-        binary[start : start + BLOCK] = uniform < gray
+        probabilities = gray(images[start : start + BLOCK], levels)
+        uniform = generator("binarization", seed, epoch, block).random(probabilities.shape, dtype="float32")
+        binary[start : start + BLOCK] = uniform < probabilities
     return binary
 
 
@@ -102,7 +109,7 @@ def generator(purpose, *key):
 
 
 def epoch_of_images(images, levels, binarization, seed, epoch):
-    """One epoch's binary images in one epoch's order: uint8 [N, height, width, channels]."""
+    """One epoch's images in one epoch's order: [N, height, width, channels], of the type that `binarize` gives."""
     order = generator("order", seed, epoch).permutation(len(images))
     return binarize(images, levels, binarization, seed, epoch)[order]
 
@@ -116,7 +123,7 @@ def steps_per_epoch(data, batch_size):
 
 
 def training_batches(data, binarization, batch_size, seed, first_epoch=0):
-    """Binary training batches of epoch `first_epoch`, then of the next, without end: float32 [batch, ...].
+    """Training batches of epoch `first_epoch`, then of the next, without end: float32 [batch, ...].
 
     Hand it to `fit` with `steps_per_epoch`: Keras then keeps one iterator over all epochs. The next epoch is drawn
     while the present one trains.
@@ -126,20 +133,21 @@ def training_batches(data, binarization, batch_size, seed, first_epoch=0):
     def draw(epoch):
         return epoch_of_images(images, data.levels, binarization, seed, int(epoch))
 
-    def epoch_of_batches(binary):
-        binary = tf.ensure_shape(binary, images.shape)
+    def epoch_of_batches(examples):
+        examples = tf.ensure_shape(examples, images.shape)
         return tf.data.Dataset.range(steps).map(
-            lambda step: tf.cast(binary[step * batch_size : (step + 1) * batch_size], tf.float32)
+            lambda step: tf.cast(examples[step * batch_size : (step + 1) * batch_size], tf.float32)
         )
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
-    drawn = epochs.map(lambda epoch: tf.numpy_function(draw, [epoch], tf.uint8)).prefetch(1)
+    kind = tf.float32 if binarization == "none" else tf.uint8
+    drawn = epochs.map(lambda epoch: tf.numpy_function(draw, [epoch], kind)).prefetch(1)
     return drawn.flat_map(epoch_of_batches).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(binary, batch_size=500):
-    """Batches of images that were binarized once, in their order."""
-    batches = tf.data.Dataset.from_tensor_slices(binary).batch(batch_size)
+def evaluation_batches(examples, batch_size=500):
+    """Batches of the same examples each time, in their order: float32."""
+    batches = tf.data.Dataset.from_tensor_slices(examples).batch(batch_size)
     return batches.map(lambda images: tf.cast(images, tf.float32)).prefetch(tf.data.AUTOTUNE)
 
 
@@ -192,7 +200,10 @@ def digits():
 
 
 def from_keras(name):
-    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        raise ValueError(f"{name} is not in Keras' cache and cannot be fetched: {error}.") from None
     held_out = 5000
     images = {"train": x_train[held_out:], "validation": x_train[:held_out], "test": x_test}
     labels = {"train": y_train[held_out:], "validation": y_train[:held_out], "test": y_test}

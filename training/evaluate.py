@@ -1,21 +1,30 @@
 """python -m training.evaluate RUN: measure a trained run on the test split; writes RUN/evaluation.json."""
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
 
 from training.command_line import command
 
+UNITS = {  # of the metrics that have one
+    **dict.fromkeys(("log_prob", "log_prob_standard_error", "elbo", "nll", "kl", "kl_per_dimension"), "nats"),
+    **dict.fromkeys(("train_log_prob", "ppca_log_prob", "ppca_train_log_prob", "scikit_learn_log_prob"), "nats"),
+    **dict.fromkeys(("effective_sample_size", "num_importance_samples"), "samples"),
+    **dict.fromkeys(("noise_scale", "ppca_noise_scale"), "pixel value"),
+    **dict.fromkeys(("reconstruction_error", "noise_variance"), "squared pixel value"),
+    **dict.fromkeys(("mean_squared_distance", "inertia", "scikit_learn_inertia"), "squared distance"),
+}
 
-def evaluate(workdir, num_importance_samples=None):
+
+def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False):
     """Measure the run in `workdir` on its test split; return and write what evaluation.json holds.
 
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
-    evaluation_minutes, epochs, and metrics (see `training.evaluation.likelihood`).
+    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, linear, clusters).
     """
     from training.data import load_data
-    from training.evaluation.likelihood import effective_beta, latent_diagnostics, likelihood
     from training.files import write_json
     from training.run_folder import PACKAGES, RunFolder, best_epoch, identities, refuse_other
     from zoo.version import versions
@@ -27,10 +36,9 @@ def evaluate(workdir, num_importance_samples=None):
     history, seconds = run.progress()
 
     started = time.monotonic()
-    images = data.binary("test", recipe.binarization)
-    metrics = likelihood(model, images, num_importance_samples or recipe.num_importance_samples)
-    metrics |= latent_diagnostics(model, images)
-    metrics["effective_beta"] = effective_beta(model, images)
+    if num_importance_samples:
+        recipe = dataclasses.replace(recipe, num_importance_samples=num_importance_samples)
+    metrics = metrics_of(model, data, recipe, history, with_scikit_learn)
     best = best_epoch(history, recipe.warm_up_epochs) if recipe.patience else None
     evaluation = {
         "recipe": recipe.name,
@@ -47,6 +55,26 @@ def evaluate(workdir, num_importance_samples=None):
     return evaluation
 
 
+def metrics_of(model, data, recipe, history, with_scikit_learn=False):
+    """The metrics of a model, by its family, on the test split: numbers, and of a VAE a list, kl_per_dimension."""
+    import zoo
+    from training.evaluation import clusters, likelihood, linear
+
+    train = data.examples("train", recipe.binarization, recipe.seed).astype("float32")
+    test = data.examples("test", recipe.binarization).astype("float32")
+    if isinstance(model, zoo.PCA):
+        metrics = linear.pca_metrics(model, test)
+        return metrics | (linear.scikit_learn_log_prob(model, train, test) if with_scikit_learn else {})
+    if isinstance(model, zoo.KMeans):
+        metrics = clusters.kmeans_metrics(model, train, test, history)
+        metrics |= clusters.against_labels(model, data, train, test)
+        return metrics | (clusters.scikit_learn_inertia(model, train) if with_scikit_learn else {})
+    metrics = likelihood.likelihood(model, test, recipe.num_importance_samples)
+    metrics |= likelihood.latent_diagnostics(model, test)
+    metrics["effective_beta"] = likelihood.effective_beta(model, test)
+    return metrics | (linear.beside_ppca(model, train, test) if linear.is_linear(model) else {})
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Measure a trained run.")
@@ -54,12 +82,17 @@ def main(argv=None):
     parser.add_argument(
         "--num-importance-samples", type=int, help="importance samples an image (default: the recipe's)"
     )
+    parser.add_argument(
+        "--with-scikit-learn",
+        action="store_true",
+        help="also fit scikit-learn's PCA or KMeans (minutes) to the same data",
+    )
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="also put the result in FOLDER/RECIPE.json")
     arguments = parser.parse_args(argv)
 
     from training.results import record
 
-    evaluation = evaluate(arguments.run, arguments.num_importance_samples)
+    evaluation = evaluate(arguments.run, arguments.num_importance_samples, arguments.with_scikit_learn)
     print_evaluation(evaluation)
     print(f"evaluation: {arguments.run / 'evaluation.json'}")
     if arguments.record:
@@ -74,12 +107,20 @@ def print_evaluation(evaluation):
     metrics = dict(evaluation["metrics"])
     per_dimension = metrics.pop("kl_per_dimension", [])
     data = evaluation["data"]
-    table = Table("metric", "value", title=f"{evaluation['recipe']}, seed {evaluation['seed']}")
+    table = Table("metric", "value", "unit", title=f"{evaluation['recipe']}, seed {evaluation['seed']}")
     for name, value in metrics.items():
-        table.add_row(name, f"{value:.4g}" if name.endswith("error") else f"{value:,.3f}".rstrip("0").rstrip("."))
-    table.add_row("kl per dimension", " ".join(f"{value:.2f}" for value in per_dimension))
-    table.caption = f"{data['name']} {data['split']}, {data['num_examples']} images, {data['binarization']}; nats"
+        table.add_row(name, number_text(value), UNITS.get(name, ""))
+    if per_dimension:
+        table.add_row("kl per dimension", " ".join(f"{value:.2f}" for value in per_dimension), "nats")
+    table.caption = (
+        f"{data['name']} {data['split']}, {data['num_examples']} images, {data['binarization']} binarization; "
+        "nats and distances are of whole images"
+    )
     Console().print(table)
+
+
+def number_text(value):
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 if __name__ == "__main__":

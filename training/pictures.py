@@ -1,15 +1,36 @@
-"""The figures of a run: sample grids, reconstructions, curves."""
+"""The figures of a run: sample grids, reconstructions, curves; components and spectrum of PCA, centroids of k-means."""
+
+import math
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
+import zoo
 from training.files import replacing
 
 matplotlib.use("Agg")  # figures are files; no screen is needed
 
 SMALLEST_CELL = 48  # pixels: images are enlarged by the largest whole factor that stays within it
-UNITS = {"loss": "nats", "nll": "nats", "kl": "nats"}
+COMPONENTS = 63  # in their figure, after the mean: 8 rows of 8
+CENTROIDS = 400  # in their figure, at most
+SIGNED = "RdBu_r"  # the colours of numbers of either sign: blue below 0, white, red above
+
+
+def save_figures(model, history, folder, title):
+    """What shows a trained model and its training at a glance, by its family."""
+    if isinstance(model, zoo.PCA):  # learns at once: there is no curve
+        save_components(model, folder / "components.png")
+        save_explained_variance(model, folder / "explained_variance.png", title)
+        return
+    unit = "nats"
+    if isinstance(model, zoo.KMeans):
+        unit = "mean squared distance"
+        save_centroids(model, folder / "centroids.png")
+    save_curves(history, folder / "curves.png", title, unit)
+
+
+# Grids of images.
 
 
 def grid(images, columns=8):
@@ -40,8 +61,61 @@ def save_reconstructions(originals, reconstructions, path, columns=8):
     save_grid(np.concatenate(rows), path, columns)
 
 
-def save_curves(history, path, title):
-    """loss and its parts over the epochs, training and validation; one panel each."""
+# The figures of one family.
+
+
+def save_components(pca, path):
+    """The mean, then the principal components: each from blue, its least, to red, its largest magnitude; 0 is white."""
+    components = pca.components.numpy()[:COMPONENTS].reshape(-1, *pictured_shape(pca))
+    mean = np.clip(pca.mean.numpy().reshape(1, *pictured_shape(pca)), 0, 1)
+    save_grid(np.concatenate([np.broadcast_to(mean, (*mean.shape[:-1], 3)), signed_colours(components)]), path)
+
+
+def signed_colours(images):
+    """[N, height, width, 3] in [0, 1], each image on its own scale; three channels are shown about a middle gray."""
+    scaled = 0.5 + 0.5 * images / np.abs(images).max(axis=(1, 2, 3), keepdims=True)
+    if images.shape[-1] == 3:
+        return scaled
+    return matplotlib.colormaps[SIGNED](scaled[..., 0])[..., :3]
+
+
+def pictured_shape(model):
+    """The event shape of images; features are shown as one row."""
+    return model.event_shape if len(model.event_shape) == 3 else (1, *model.event_shape, 1)
+
+
+def save_explained_variance(pca, path, title):
+    """The share of the variance that the first components explain together, and the variance of each."""
+    from matplotlib import pyplot
+
+    ratios, variances, noise = pca.explained_variance_ratio, pca.explained_variance.numpy(), pca.noise_variance.numpy()
+    numbers = np.arange(1, len(variances) + 1)
+    figure, (share, spectrum) = pyplot.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    share.plot(np.append(0, numbers), np.append(0, np.cumsum(ratios)), marker=".")
+    share.set(xlabel="components", title=f"share of the variance: {ratios.sum():.1%} in all", ylim=(0, 1.02))
+    spectrum.semilogy(numbers, variances, marker=".", label="of the component")
+    spectrum.axhline(noise, color="tab:red", linestyle="--", label="of the noise, in each direction left out")
+    spectrum.set(xlabel="component", title="variance")
+    spectrum.legend(fontsize="small")
+    for axis in (share, spectrum):
+        axis.grid(alpha=0.3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def save_centroids(kmeans, path):
+    """The centroids in a square, that of the largest cluster first."""
+    order = np.argsort(-kmeans.frequencies, kind="stable")[:CENTROIDS]
+    images = kmeans.centroids[order].reshape(-1, *pictured_shape(kmeans))
+    save_grid(images, path, columns=math.ceil(math.sqrt(len(images))))
+
+
+# Curves.
+
+
+def save_curves(history, path, title, unit):
+    """loss and its parts, all of one unit, over the epochs, training and validation; one panel each."""
     from matplotlib import pyplot
 
     names = sorted((name for name in history[0] if f"val_{name}" in history[0]), key=lambda name: name != "loss")
@@ -50,11 +124,17 @@ def save_curves(history, path, title):
     for axis, name in zip(axes[0], names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             axis.plot(epochs, [row[key] for row in history], label=label, marker="." if len(epochs) < 20 else "")
-        axis.set(title=name, xlabel="epoch", ylabel=UNITS.get(name, ""))
+        axis.set(title=name, xlabel="epoch", ylabel=unit)
         axis.set_ylim(*limits([row[key] for row in settled(history) for key in (name, f"val_{name}")]))
         axis.grid(alpha=0.3)
     axes[0][0].legend()
     figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def save_figure(figure, path):
+    from matplotlib import pyplot
+
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
     pyplot.close(figure)

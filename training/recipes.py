@@ -1,13 +1,22 @@
 """The recipes: name -> exactly what produced each published number.
 
 `Recipe` is the one home of every setting: its fields become the flags of `python -m training`, recipe.json in the run
-folder, and the settings beside each result.
+folder, and the settings beside each result. `settings` are the fields that matter to the recipe's model; flags of other
+fields are refused.
 """
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 
+import zoo
 from training.data import BINARIZATIONS, near
+
+# The fields that matter to a model besides those that its constructor takes.
+IN_EVERY_RUN = ("name", "summary", "model", "data", "data_path", "binarization", "seed")
+OVER_EPOCHS = ("epochs", "patience", "batch_size")
+BY_GRADIENT = ("learning_rate", "decay", "precision", "jit")
+AT_ONCE = ("PCA",)  # learn all there is in one pass
 
 
 def setting(default, help, minimum=None, choices=None):
@@ -24,21 +33,28 @@ class Recipe:
     model: str
     data: str = setting("digits", "digits, mnist, fashion_mnist, binarized_mnist, an .npz file or a folder of images")
     data_path: str = setting("", "where binarized_mnist lies: its .npz, or the folder of the three .amat files")
-    binarization: str = setting("dynamic", "how gray pixels become binary", choices=BINARIZATIONS)
+    binarization: str = setting("dynamic", "how gray pixels become binary, or none", choices=BINARIZATIONS)
     latent_dim: int = setting(10, "size of the code z", minimum=1)
     network: str = setting("dense", "kind of the networks", choices=("dense", "convolutional"))
     hidden: tuple[int, ...] = setting((256, 128), "units or filters of the encoder's layers; mirrored", minimum=1)
     activation: str = setting("relu", "of the hidden layers")
+    likelihood: str = setting("bernoulli", "p(x|z), of binary or of real pixels", choices=("bernoulli", "gaussian"))
     beta: float = setting(1.0, "weight of the KL in the loss", minimum=0)
     warm_up_epochs: int = setting(0, "epochs over which that weight rises linearly from 0", minimum=0)
+    whiten: bool = setting(False, "divide each coordinate of the code by its standard deviation")
+    num_clusters: int = setting(10, "number of centroids", minimum=1)
+    initialization: str = setting("k-means++", "where the centroids start", choices=zoo.kmeans.INITIALIZATIONS)
+    num_initializations: int = setting(1, "runs at once, each from a start of its own; the best is kept", minimum=1)
+    minibatch: bool = setting(False, "move the centroids after each batch, in the order of the data")
     epochs: int = setting(10, "most epochs", minimum=1)
     patience: int = setting(
         0,
         "stop after so many epochs without a better val_loss, counted from the end of the warm-up; 0: never",
         minimum=0,
     )
-    batch_size: int = setting(64, "images a training step", minimum=1)
+    batch_size: int = setting(64, "images a training step; of k-means: with minibatch", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam", minimum=0)
+    decay: bool = setting(False, "let the learning rate fall to 0 over the epochs, along half a cosine")
     num_importance_samples: int = setting(500, "importance samples an image in the evaluation", minimum=1)
     precision: str = setting("float32", "dtype policy", choices=("float32", "mixed_bfloat16"))
     jit: bool = setting(True, "compile the training step with XLA")
@@ -47,6 +63,26 @@ class Recipe:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_setting(field, getattr(self, field.name))
+
+    def settings(self):
+        """name -> value of the fields that matter to the model."""
+        return {name: getattr(self, name) for name in settings_of(self.model)}
+
+
+def settings_of(model):
+    """The names of the fields that matter to `model`: those of its constructor and of the loop that trains it."""
+    constructor = zoo.MODELS[model]
+    taken = inspect.signature(constructor.__init__).parameters
+    names = {*IN_EVERY_RUN, *taken}
+    if model not in AT_ONCE:
+        names |= {*OVER_EPOCHS}
+    if not issubclass(constructor, zoo.WithoutGradient):
+        names |= {*BY_GRADIENT}
+    if "warm_up_steps" in taken:
+        names.add("warm_up_epochs")
+    if hasattr(constructor, "importance_estimate"):
+        names.add("num_importance_samples")
+    return [field.name for field in dataclasses.fields(Recipe) if field.name in names]
 
 
 def check_setting(field, value):
@@ -68,6 +104,15 @@ class Reference:
     source: str
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """A number that the evaluation obtains beside the model's own: the two metrics, and what the other one is of."""
+
+    metric: str
+    reference_metric: str
+    source: str
+
+
 DAVIDSON = "Davidson et al. 2018, table 1"
 
 # Davidson et al. 2018: 784-256-128-d, ReLU, mirrored; dynamic MNIST; batch 64; Adam 1e-3; KL warm-up over 100 epochs;
@@ -80,6 +125,27 @@ VAE_MNIST = Recipe(
     epochs=1000,
     warm_up_epochs=100,
     patience=50,
+)
+
+PCA_MNIST = Recipe(
+    name="pca_mnist",
+    summary="PCA of gray MNIST, 50 whitened components; its exact likelihood as a Gaussian",
+    model="PCA",
+    data="mnist",
+    binarization="none",
+    latent_dim=50,
+    whiten=True,
+)
+
+KMEANS_MNIST = Recipe(
+    name="kmeans_mnist",
+    summary="k-means of gray MNIST, 100 clusters, the best of 5 runs; stops when no assignment changes",
+    model="KMeans",
+    data="mnist",
+    binarization="none",
+    num_clusters=100,
+    num_initializations=5,
+    epochs=300,
 )
 
 RECIPES = {
@@ -102,12 +168,43 @@ RECIPES = {
             summary="VAE on dynamically binarized MNIST, 40 latent dimensions (Davidson et al. 2018)",
             latent_dim=40,
         ),
+        Recipe(
+            name="linear_vae_digits",
+            summary="linear VAE on gray digits: trained by gradient, it becomes probabilistic PCA (Lucas et al. 2019)",
+            model="VAE",
+            binarization="none",
+            likelihood="gaussian",
+            hidden=(),
+            latent_dim=10,
+            epochs=300,
+            batch_size=32,
+            learning_rate=1e-2,
+            decay=True,
+        ),
+        PCA_MNIST,
+        dataclasses.replace(
+            PCA_MNIST, name="pca_digits", summary="PCA of the digits, 10 components", data="digits", latent_dim=10
+        ),
+        KMEANS_MNIST,
+        dataclasses.replace(
+            KMEANS_MNIST,
+            name="kmeans_digits",
+            summary="k-means of the digits, 20 clusters, the best of 5 runs",
+            data="digits",
+            num_clusters=20,
+        ),
     )
 }
 
 REFERENCES = {
     "vae_mnist": Reference("log_prob", -93.84, 0.30, DAVIDSON),
     "vae_mnist_d40": Reference("log_prob", -88.93, 0.30, DAVIDSON),
+}
+
+BASELINES = {
+    "linear_vae_digits": Baseline("train_log_prob", "ppca_train_log_prob", "probabilistic PCA, in closed form"),
+    "pca_mnist": Baseline("log_prob", "scikit_learn_log_prob", "scikit-learn's PCA"),
+    "kmeans_mnist": Baseline("inertia", "scikit_learn_inertia", "scikit-learn's KMeans, as many runs"),
 }
 
 

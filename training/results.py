@@ -1,11 +1,10 @@
-"""Recorded results: results/RECIPE.json and results/bench_*.json, and the README's tables made from them.
+"""Recorded results: results/RECIPE.json, bench_*.json and parzen.json, and the README's tables made from them.
 
 python -m training.results README.md    rewrites each table between its two markers
 """
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -29,8 +28,8 @@ def record(workdir, folder):
     if not run.evaluation_path.exists():
         raise ValueError(f"{run.path} has no evaluation.json; evaluate it first.")
     evaluation, recipe = read_json(run.evaluation_path), run.recipe()
-    settings = {name: value for name, value in asdict(recipe).items() if name not in ("seed", "data_path")}
-    published = {name: value for name, value in asdict(recipe_named(recipe.name)).items() if name in settings}
+    settings = {name: value for name, value in recipe.settings().items() if name not in ("seed", "data_path")}
+    published = recipe_named(recipe.name).settings()
     different = [name for name in settings if settings[name] != published[name]]
     if different:
         raise ValueError(
@@ -84,6 +83,36 @@ def likelihood_table(folder):
     return "\n".join([*lines, "", *(f"{caption}." for caption in captions.values())])
 
 
+def baseline_table(folder):
+    """Markdown: a row per recipe in `folder` that has a number of another computation beside its own."""
+    from training.files import read_json
+    from training.recipes import BASELINES
+
+    lines = [
+        "| recipe | metric | this zoo | beside it | by | seeds | minutes a seed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, baseline in BASELINES.items():
+        path = Path(folder) / f"{name}.json"
+        if not path.exists():
+            continue
+        results = read_json(path)
+        one_identity(results, path)
+        metrics = [result["metrics"] for result in results]
+        others = [each[baseline.reference_metric] for each in metrics if baseline.reference_metric in each]
+        minutes = mean(result["minutes"] for result in results)
+        lines.append(
+            f"| `{name}` | {baseline.metric} | {mean_and_spread([each[baseline.metric] for each in metrics])} "
+            f"| {mean_and_spread(others) if others else ''} | {baseline.source} | {len(results)} | {minutes:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def mean_and_spread(values):
+    spread = f" +- {stdev(values):,.2f}" if len(values) > 1 else ""
+    return f"{mean(values):,.2f}{spread}"
+
+
 def benchmark_table(folder):
     """Markdown: a row per contender of each recorded benchmark; the first of each comparison is this project."""
     from training.files import read_json
@@ -99,11 +128,44 @@ def benchmark_table(folder):
     return "\n".join(lines)
 
 
+def parzen_table(folder):
+    """Markdown: a row per contender of the study parzen; obtained beside published."""
+    from training.files import read_json
+
+    lines = ["| contender | Parzen log-likelihood (nats) | published | sigma |", "|---|---|---|---|"]
+    path = Path(folder) / "parzen.json"
+    if not path.exists():
+        return "\n".join(lines)
+    result = read_json(path)
+    rows, data = result["rows"], result["data"]["test"]
+    for row in rows:
+        reference = row["published"]
+        published = "{value:.0f} +- {standard_error:.0f}, {source}".format(**reference) if reference else ""
+        lines.append(
+            f"| {row['name']} | {row['log_likelihood']:.1f} +- {row['standard_error']:.1f} "
+            f"| {published} | {row['sigma']:.3f} |"
+        )
+    scores = {row["name"]: row["log_likelihood"] for row in rows}
+    above = [name for name, score in scores.items() if score > scores["training images"]]
+    caption = (
+        f"{data['name']} {data['split']}, {data['num_examples']:,} gray images, sha256 {data['sha256'][:8]}; "
+        f"{rows[0]['num_samples']:,} samples of each; +- the standard error over the test images. A score that puts "
+        f"{'; '.join(above) or 'nothing'} above the data themselves does not rank models: the likelihoods of this zoo "
+        "are exact, bounds or importance-sampled, never Parzen."
+    )
+    return "\n".join([*lines, "", caption])
+
+
 def duration(seconds):
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e6 * seconds:.0f} us"
 
 
-TABLES = {"likelihoods": likelihood_table, "benchmarks": benchmark_table}  # the name between the markers
+TABLES = {  # the name between the markers
+    "likelihoods": likelihood_table,
+    "baselines": baseline_table,
+    "benchmarks": benchmark_table,
+    "parzen": parzen_table,
+}
 
 
 def with_tables(text, folder):

@@ -5,7 +5,7 @@
     history.csv      one row an epoch
     model.keras      the best epoch's model where the recipe has patience, else the last epoch's
     samples/         epoch_0001.png ..., the same codes each time; reconstructions.png, originals beside
-    curves.png       loss and its parts over the epochs
+    curves.png       loss and its parts over the epochs, and the other figures of the family (training/pictures.py)
     evaluation.json  written by training.evaluate
 
 A checkpoint is the commit point of an epoch: everything else can be made again from it.
@@ -16,7 +16,7 @@ import io
 import json
 import zipfile
 import zlib
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,13 @@ class RunFolder:
             raise ValueError(f"{self.path} is not writable ({error.strerror}); choose another --workdir.") from None
 
     def stamp(self, recipe, data):
-        """Write recipe.json, or see that the one there is of the same recipe and data."""
-        stamped = {"recipe": asdict(recipe), "data": identities(data, recipe), "versions": versions(*PACKAGES)}
-        if not self.recipe_path.exists():
-            write_json(self.recipe_path, stamped)
-            return
-        found, wanted = self.stamped(), json.loads(json.dumps(stamped))
-        refuse_other("recipe", self.path, found["recipe"], wanted["recipe"])
-        refuse_other("data", self.path, found["data"], wanted["data"])
+        """Write recipe.json, or see that the one of the finished epochs is of the same recipe and data."""
+        data = identities(data, recipe)
+        if self.checkpoint_path.exists():
+            refuse_other("recipe", self.path, self.recipe().settings(), recipe.settings())
+            refuse_other("data", self.path, self.stamped()["data"], data)
+        else:
+            write_json(self.recipe_path, {"recipe": recipe.settings(), "data": data, "versions": versions(*PACKAGES)})
 
     def stamped(self):
         """The content of recipe.json."""
@@ -75,6 +74,7 @@ class RunFolder:
         return read_json(self.recipe_path)
 
     def recipe(self):
+        """The `Recipe`; a field that is not in recipe.json does not matter to its model, or came later: its default."""
         stored = self.stamped()["recipe"]
         known = {field.name for field in fields(Recipe)}
         if not known >= set(stored):
@@ -88,18 +88,25 @@ class RunFolder:
             raise ValueError(f"{self.path} has no finished epoch; train it first.")
         return zoo.load(self.model_path)
 
+    def figures(self):
+        """The paths of the figures there are, besides the samples."""
+        return sorted(self.path.glob("*.png"))
+
     # Checkpoints.
 
-    def save_checkpoint(self, variables, history, seconds):
-        """Everything that the next epoch depends on, atomically; then history.csv, which is made from it."""
+    def save_checkpoint(self, variables, history, seconds, stopped):
+        """Everything that the next epoch depends on, atomically; then history.csv, which is made from it.
+
+        stopped: whether the model itself ended the training, as k-means does where no assignment has changed.
+        """
         arrays = {f"{index:04d}": variable.numpy() for index, variable in enumerate(variables)}
-        progress = json.dumps({"history": history, "seconds": seconds})
+        progress = json.dumps({"history": history, "seconds": seconds, "stopped": stopped})
         with replacing(self.checkpoint_path) as temporary, open(temporary, "wb") as file:
             np.savez(file, progress=np.array(progress), **arrays)
         self.write_history(history)
 
     def read_checkpoint(self):
-        """(arrays, history, seconds) of the last finished epoch; None if there is none."""
+        """(arrays, history, seconds, stopped) of the last finished epoch; None if there is none."""
         if not self.checkpoint_path.exists():
             return None
         try:
@@ -110,28 +117,29 @@ class RunFolder:
             raise ValueError(
                 f"{self.checkpoint_path} is damaged ({error}); remove {self.path} and train anew."
             ) from None
-        return arrays, progress["history"], progress["seconds"]
+        return arrays, progress["history"], progress["seconds"], progress.get("stopped", False)
 
     def progress(self):
         """(history, seconds) of the finished epochs: rows of metrics, and the time they took."""
         checkpoint = self.read_checkpoint()
         if checkpoint is None:
             raise ValueError(f"{self.path} has no finished epoch; train it first.")
-        return checkpoint[1:]
+        _, history, seconds, _ = checkpoint
+        return history, seconds
 
     def restore_checkpoint(self, variables):
-        """Set `variables` and return (history, seconds) of the last finished epoch; ([], 0.0) if there is none."""
+        """Set `variables`; return (history, seconds, stopped) of the last finished epoch, ([], 0.0, False) if none."""
         checkpoint = self.read_checkpoint()
         if checkpoint is None:
-            return [], 0.0
-        arrays, history, seconds = checkpoint
+            return [], 0.0, False
+        arrays, history, seconds, stopped = checkpoint
         shapes, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
         if shapes != wanted:
             raise ValueError(f"{self.checkpoint_path} is of another model; remove {self.path} and train anew.")
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.write_history(history)
-        return history, seconds
+        return history, seconds, stopped
 
     def write_history(self, history):
         text = io.StringIO()

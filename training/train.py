@@ -10,7 +10,8 @@ import zoo
 from training.callbacks import FinishEpoch, StopAtNotFiniteLoss, state_of
 from training.data import evaluation_batches, load_data, steps_per_epoch, training_batches
 from training.files import locked
-from training.pictures import save_curves
+from training.pictures import save_figures
+from training.recipes import AT_ONCE
 from training.run_folder import RunFolder, out_of_patience
 
 logger = logging.getLogger(__name__)
@@ -28,65 +29,116 @@ def train(recipe, workdir, verbose="auto"):
         verbose: of `fit`; "auto" is a bar on a terminal and a line an epoch elsewhere.
 
     Raises:
-        ValueError: for bad settings or data, or a `workdir` that cannot be used; nothing there is changed.
+        ValueError: for bad settings or data, or a `workdir` that cannot be used; no finished epoch there is changed.
         FloatingPointError: if the loss is no longer finite; the last finished epoch is kept.
     """
     data = load_data(recipe.data, recipe.data_path)
     identity = one_line(data.identity("train", recipe.binarization))
     keras.utils.set_random_seed(recipe.seed)
-    steps = steps_per_epoch(data, recipe.batch_size)
-    model = build(recipe, data.event_shape, steps)
+    model = build(recipe, data.event_shape, 0 if without_gradient(recipe) else steps_per_epoch(data, recipe.batch_size))
+    check_protocol(recipe, model)
 
     run = RunFolder(workdir)
     run.create()
     with locked(run.path):
         run.stamp(recipe, data)
-        model.adapt(data.gray("train"))
-        history, seconds = run.restore_checkpoint(state_of(model))
+        history, seconds, stopped = run.restore_checkpoint(state_of(model))
         if history:
             logger.info("%s: going on after epoch %d", run.path, len(history))
-        held_out = data.binary("validation", recipe.binarization)
+        held_out = data.examples("validation", recipe.binarization)
         pictured = held_out[:RECONSTRUCTIONS].astype("float32")
-        finish_epoch = FinishEpoch(run, recipe, history, seconds, identity, pictured)
-        finished = len(history) >= recipe.epochs or out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
+        epochs = 1 if recipe.model in AT_ONCE else recipe.epochs
+        patient = not out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
         try:
-            if not finished:
-                model.fit(
-                    training_batches(data, recipe.binarization, recipe.batch_size, recipe.seed, len(history)),
-                    steps_per_epoch=steps,
+            if patient and not stopped and len(history) < epochs:
+                fit(
+                    model,
+                    recipe,
+                    data,
                     initial_epoch=len(history),
-                    epochs=recipe.epochs,
+                    epochs=epochs,
                     validation_data=evaluation_batches(held_out),
-                    callbacks=[StopAtNotFiniteLoss(), finish_epoch],
+                    callbacks=[
+                        StopAtNotFiniteLoss(),
+                        FinishEpoch(run, recipe, history, seconds, identity, pictured),
+                    ],
                     shuffle=False,
                     verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
                 )
         finally:
             if history:
-                save_curves(history, run.curves_path, f"{recipe.name}, seed {recipe.seed}")
+                save_figures(run.model(), history, run.path, f"{recipe.name}, seed {recipe.seed}")
     return run
+
+
+def fit(model, recipe, data, initial_epoch, **arguments):
+    """`model.fit` from `initial_epoch` on: to batches without end, or, without a gradient, to passes over the array."""
+    if without_gradient(recipe):
+        examples = data.examples("train", recipe.binarization, recipe.seed).astype("float32", copy=False)
+        batch_size = recipe.batch_size if recipe.minibatch else None
+        model.fit(examples, batch_size=batch_size, initial_epoch=initial_epoch, **arguments)
+        return
+    if not initial_epoch:
+        model.adapt_to(data.gray("train"))
+    model.fit(
+        training_batches(data, recipe.binarization, recipe.batch_size, recipe.seed, initial_epoch),
+        steps_per_epoch=steps_per_epoch(data, recipe.batch_size),
+        initial_epoch=initial_epoch,
+        **arguments,
+    )
+
+
+def without_gradient(recipe):
+    return issubclass(zoo.MODELS[recipe.model], zoo.WithoutGradient)
+
+
+def check_protocol(recipe, model):
+    """Raise a ValueError if the model cannot learn from what the binarization gives.
+
+    Models of real numbers take binary pixels too. What is drawn anew for every epoch is no data set for k-means; PCA,
+    which needs one pass, learns from one draw.
+    """
+    if model.values == "binary" and recipe.binarization == "none":
+        raise ValueError(
+            "binarization is none, which leaves pixels gray, but a Bernoulli likelihood is of binary ones; ask for "
+            "dynamic, static or threshold, or for a gaussian likelihood."
+        )
+    if recipe.binarization == "dynamic" and without_gradient(recipe) and recipe.model not in AT_ONCE:
+        raise ValueError(
+            f"binarization is dynamic, which draws other pixels for every epoch, but {recipe.model} goes over the same "
+            "examples again; ask for none, static or threshold."
+        )
 
 
 def build(recipe, event_shape, steps_per_epoch):
     """The compiled model of a recipe: each setting that the model's constructor names, by that name."""
     constructor = zoo.MODELS[recipe.model]
     offered = {
-        **vars(recipe),
+        **recipe.settings(),
         "event_shape": event_shape,
         "warm_up_steps": recipe.warm_up_epochs * steps_per_epoch,
         "binarization": None,  # the pipeline has done it
     }
     taken = inspect.signature(constructor.__init__).parameters
-    model = constructor(
-        dtype=recipe.precision, **{name: value for name, value in offered.items() if name in taken and name != "name"}
-    )
+    arguments = {name: value for name, value in offered.items() if name in taken and name != "name"}
+    if without_gradient(recipe):
+        model = constructor(**arguments)
+        model.compile()
+        return model
+    model = constructor(dtype=recipe.precision, **arguments)
     model.compile(
-        keras.optimizers.Adam(recipe.learning_rate),
+        keras.optimizers.Adam(learning_rate(recipe, steps_per_epoch)),
         jit_compile=recipe.jit,
         steps_per_execution=steps_per_execution(steps_per_epoch),
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def learning_rate(recipe, steps_per_epoch):
+    if not recipe.decay:
+        return recipe.learning_rate
+    return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps_per_epoch)
 
 
 def steps_per_execution(steps_per_epoch):

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import keras
 
-from zoo.base import Endpoint, Generative, Input
+from zoo.base import Endpoint, Generative, Input, Output, WithoutGradient
+from zoo.kmeans import KMeans
+from zoo.pca import PCA
 from zoo.vae import VAE
 from zoo.version import __version__
 
-MODELS = {"VAE": VAE}
+MODELS = {"KMeans": KMeans, "PCA": PCA, "VAE": VAE}
 
 
 def load(path):
@@ -37,4 +39,16 @@ def load(path):
     return model
 
 
-__all__ = ["MODELS", "VAE", "Endpoint", "Generative", "Input", "__version__", "load"]
+__all__ = [
+    "MODELS",
+    "PCA",
+    "VAE",
+    "Endpoint",
+    "Generative",
+    "Input",
+    "KMeans",
+    "Output",
+    "WithoutGradient",
+    "__version__",
+    "load",
+]

@@ -5,7 +5,8 @@
     model.save("model.keras"); zoo.load("model.keras")                with optimizer state and random state
     model.endpoints()                                                 what leaves this repository
 
-`Endpoint` and `Input` describe what leaves; `Generative` is the base class.
+`Endpoint`, `Input` and `Output` describe what leaves; `Generative` is the base class, `WithoutGradient` that of the
+models which follow no gradient.
 """
 
 import contextlib
@@ -28,11 +29,27 @@ class Input:
     """One input of an endpoint.
 
     shape: a tuple whose first entry is "batch"; another string names another dynamic axis, an int is a fixed size.
-    values: what it holds: "standard_normal" (noise and codes), "binary" or "unit_interval" (images). float32.
+    values: what it holds: "standard_normal" (noise and codes), "binary" or "unit_interval" (images), or "real" (any
+        finite numbers). float32.
     """
 
     shape: tuple
     values: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of an endpoint.
+
+    shape: as in `Input`.
+    dtype: "float32" or "int64".
+    smallest_of: of an int64 output, the name of a float32 output with one more axis, along which this one is the index
+        of the smallest entry. Where two entries are equal to rounding, either index is right in every runtime.
+    """
+
+    shape: tuple
+    dtype: str = "float32"
+    smallest_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,7 @@ class Endpoint:
     function: takes float32 tensors by the names in `inputs`, returns a dict with the keys of `outputs`. It draws
         nothing: noise is an input, so that Keras, SavedModel and ONNX give the same output for the same noise.
     inputs: name -> `Input`.
-    outputs: name -> shape, written as in `Input`. float32.
+    outputs: name -> `Output`.
     summary: one line for the artifact's card.
     """
 
@@ -65,6 +82,7 @@ class Generative(keras.Model):
     """
 
     values = "unit_interval"  # what an example holds, a key of zoo.inputs.RANGES
+    precision = "float32"  # of the arrays that Keras' loop hands on
 
     def __init__(self, event_shape, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -82,34 +100,74 @@ class Generative(keras.Model):
 
     # Keras' own loop, with the examples checked.
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
+    def fit(self, x=None, *args, callbacks=None, validation_split=0.0, validation_data=None, **kwargs):
         """`keras.Model.fit`; `x` as in `zoo.inputs.checked`. `validation_data` may be images alone."""
         x = self.checked(x)
         if isinstance(validation_data, tuple):
             validation_data = (self.checked(validation_data[0]), *validation_data[1:])
         elif validation_data is not None:
             validation_data = self.checked(validation_data)
-        with refusals_as_value_errors(self.values):
-            self.adapt(x)
-            return super().fit(x, *args, validation_data=validation_data, **kwargs)
+        trained_on = x[: int(len(x) * (1.0 - validation_split))] if validation_split else x  # as Keras splits it
+        with self.refusals(), self.input_precision():
+            self.adapt_to(trained_on)
+            return super().fit(
+                self.feed(x, kwargs.get("batch_size")),
+                *args,
+                callbacks=with_callbacks(self.own_callbacks(trained_on), callbacks),
+                validation_split=validation_split,
+                validation_data=validation_data,
+                **kwargs,
+            )
 
     def evaluate(self, x=None, *args, **kwargs):
         """`keras.Model.evaluate`: the model's objective. The same noise each time: a function of weights and data."""
+        self.check_ready()
         x = self.checked(x)
-        with refusals_as_value_errors(self.values), self.repeatable_draws():
+        with self.refusals(), self.input_precision(), self.repeatable_draws():
             return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict`: the outputs of `call`, as NumPy arrays. The same noise each time."""
+        self.check_ready()
         x = self.checked(x)
-        with refusals_as_value_errors(self.values), self.repeatable_draws():
+        with self.refusals(), self.input_precision(), self.repeatable_draws():
             return super().predict(x, *args, **kwargs)
 
     def checked(self, x):
         return checked(x, self.event_shape, self.values)
 
+    def refusals(self):
+        return refusals_as_value_errors(self.event_shape, self.values)
+
     def adapt(self, x):
-        """Take from the training data what the model starts from. Called by `fit`; nothing unless overridden."""
+        """Take from the examples what the model starts from, or all that it learns; `fit` does it too, with its `x`."""
+        x = self.checked(x)
+        with self.refusals():
+            self.adapt_to(x)
+
+    def adapt_to(self, x):
+        """`adapt` to checked examples; nothing unless overridden."""
+
+    def feed(self, x, batch_size):
+        """What Keras' loop goes through in place of checked `x`: `x` itself, unless overridden."""
+        return x
+
+    def own_callbacks(self, x):
+        """Callbacks that every `fit` to checked examples needs, before those of the user; none unless overridden."""
+        return []
+
+    def check_ready(self):
+        """Raise a ValueError if the model cannot be used before it has seen data; nothing unless overridden."""
+
+    @contextlib.contextmanager
+    def input_precision(self):
+        """Within, Keras casts arrays to `precision` and not to its `floatx`."""
+        floatx = keras.config.floatx()
+        keras.config.set_floatx(self.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_floatx(floatx)
 
     # Randomness.
 
@@ -137,7 +195,9 @@ class Generative(keras.Model):
         """Mean of the per-example `loss`; divided by the replicas, whose gradients TensorFlow sums."""
         if sample_weight is not None:
             loss = loss * tf.cast(sample_weight, loss.dtype)
-        return tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
+        # A replica for which the last batch has left nothing has no mean; Keras weighs it by its 0 examples.
+        mean = tf.math.multiply_no_nan(tf.reduce_mean(loss), tf.cast(tf.size(loss) > 0, loss.dtype))
+        return mean / tf.distribute.get_strategy().num_replicas_in_sync
 
     def in_batches(self, function, *arrays):
         """`function` over `arrays`, a thousand rows at a time, as one NumPy array: the memory stays flat."""
@@ -161,6 +221,33 @@ class Generative(keras.Model):
     def endpoints(self):
         """name -> `Endpoint`. The first one becomes the SavedModel's `serving_default`."""
         raise NotImplementedError
+
+
+class WithoutGradient(Generative):
+    """A model that learns without an optimizer: from `adapt`, or from a `train_step` that accumulates."""
+
+    def compile(self, optimizer=None, jit_compile="auto", **kwargs):
+        """`keras.Model.compile` without an optimizer; one that is given is refused."""
+        if optimizer is not None:
+            raise ValueError(
+                f"{type(self).__name__} follows no gradient, so it takes no optimizer: call compile() without one."
+            )
+        self.compile_config = {"jit_compile": jit_compile, **kwargs}
+        super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self):
+        plain = ("jit_compile", "run_eagerly", "steps_per_execution")
+        return {name: value for name, value in self.compile_config.items() if name in plain}
+
+    def compile_from_config(self, config):
+        self.compile(**config)
+
+
+def with_callbacks(own, callbacks):
+    """The model's own callbacks and then those of the user, which may be one, a list, or Keras' `CallbackList`."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks.callbacks
+    return [*own, *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else [])]
 
 
 def shape_of_events(event_shape):

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 
-def standard_normal(event_size):
+def standard_normal(event_size, dtype=tf.float32):
     """N(0, I) over vectors of `event_size`; the family of `diag_gaussian`, so that their KL has a closed form."""
-    return diag_gaussian(tf.zeros(event_size), tf.ones(event_size))
+    return diag_gaussian(tf.zeros(event_size, dtype), tf.ones(event_size, dtype))
 
 
 def diag_gaussian(loc, scale):

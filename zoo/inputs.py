@@ -16,7 +16,11 @@ RANGES = {
     "binary": "0 and 1 only",
 }
 ROWS_AT_A_TIME = 10_000  # bounds the memory of a check by a block, not by the data
-REFUSED = ("<<refused: ", " :refused>>")  # mark our sentence inside a longer TensorFlow message
+BLOCK_NUMBERS = 2**22  # in a block: 32 MiB of float64, so that the memory of a pass does not grow with the data
+BLOCK_ROWS = 4096
+# These mark what was refused inside a longer TensorFlow message.
+REFUSED_VALUES = ("<<values: ", " :values>>")
+REFUSED_SHAPE = ("<<shape: ", " :shape>>")
 
 
 def checked(x, event_shape, values):
@@ -78,11 +82,23 @@ def checked_dataset(dataset, event_shape, values):
         images = element[0]
         low, high = tf.reduce_min(images), tf.reduce_max(images)
         good = tf.reduce_all(in_range(images, values, tf.experimental.numpy))
-        tf.debugging.Assert(good, [REFUSED[0], low, high, REFUSED[1]])
-        images = tf.reshape(images, (-1, *event_shape))
+        right = tf.reduce_any([has_shape(images, shape) for shape in accepted_shapes(event_shape)])
+        refusals = [
+            tf.debugging.Assert(right, [REFUSED_SHAPE[0], tf.shape(images), REFUSED_SHAPE[1]], summarize=10),
+            tf.debugging.Assert(good, [REFUSED_VALUES[0], low, high, REFUSED_VALUES[1]]),
+        ]
+        with tf.control_dependencies(refusals):
+            images = tf.reshape(images, (-1, *event_shape))
         return (images, *element[1:]) if isinstance(spec, tuple) else images
 
     return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def has_shape(images, event_shape):
+    """bool scalar: whether `images` is a batch of `event_shape`, where only its run shows the size of an axis."""
+    return tf.reduce_all(
+        tf.raw_ops.Equal(x=tf.shape(images)[1:], y=tf.constant(event_shape, tf.int32), incompatible_shape_error=False)
+    )
 
 
 class CheckedPyDataset(keras.utils.PyDataset):
@@ -109,28 +125,48 @@ class CheckedPyDataset(keras.utils.PyDataset):
 
 
 @contextlib.contextmanager
-def refusals_as_value_errors(values):
-    """Turn a refusal inside a `tf.data` pipeline into the ValueError that an array would have raised."""
+def refusals_as_value_errors(event_shape, values):
+    """Turn a refusal inside a `tf.data` pipeline or a `PyDataset` into the ValueError that an array raises."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        message = str(error)
-        if REFUSED[0] not in message:
+        raised_in_python = re.search(r"ValueError: (Examples .*|There are 0 examples.*)", str(error))
+        if raised_in_python:  # by a PyDataset, whose batches TensorFlow asks for
+            raise ValueError(raised_in_python[1]) from None
+        low_and_high, shape = (numbers_between(marks, str(error)) for marks in (REFUSED_VALUES, REFUSED_SHAPE))
+        if not low_and_high and not shape:
             raise
-        low, high = re.findall(r"[\w.+-]+", message.split(REFUSED[0], 1)[1].split(REFUSED[1], 1)[0])
-        raise ValueError(value_sentence(values, float(low), float(high))) from None
+        if low_and_high:
+            raise ValueError(value_sentence(values, *map(float, low_and_high))) from None
+        raise ValueError(shape_sentence(tuple(map(int, shape)), event_shape)) from None
+
+
+def numbers_between(marks, message):
+    """The numbers between the two marks in `message`, as text; [] if they are not there."""
+    if marks[0] not in message:
+        return []
+    return re.findall(r"[\w.+-]+", message.split(marks[0], 1)[1].split(marks[1], 1)[0])
+
+
+def accepted_shapes(event_shape):
+    """One channel may be left out."""
+    return [event_shape, event_shape[:-1]] if len(event_shape) > 1 and event_shape[-1] == 1 else [event_shape]
 
 
 def check_shape(shape, event_shape):
-    """Raise unless `shape`, with its batch axis first, is a batch of events; one channel may be left out."""
-    accepted = [event_shape, event_shape[:-1]] if len(event_shape) > 1 and event_shape[-1] == 1 else [event_shape]
-    for accepted_shape in accepted:
-        pairs = zip(shape[1:], accepted_shape, strict=False)
-        if len(shape) == 1 + len(accepted_shape) and all(came in (None, wanted) for came, wanted in pairs):
+    """Raise unless `shape`, with its batch axis first, is a batch of events; an unknown size is taken."""
+    for accepted in accepted_shapes(event_shape):
+        pairs = zip(shape[1:], accepted, strict=False)
+        if len(shape) == 1 + len(accepted) and all(came in (None, wanted) for came, wanted in pairs):
             return
+    raise ValueError(shape_sentence(shape, event_shape))
+
+
+def shape_sentence(shape, event_shape):
+    accepted = accepted_shapes(event_shape)
     hint = " The batch axis is missing: call .batch(n) first." if tuple(shape) in accepted else ""
-    wanted = " or ".join(f"[N, {text(accepted_shape)}]" for accepted_shape in accepted)
-    raise ValueError(f"Examples came with shape [{text(shape)}]; {wanted} is wanted.{hint}")
+    wanted = " or ".join(f"[N, {text(each)}]" for each in accepted)
+    return f"Examples came with shape [{text(shape)}]; {wanted} is wanted.{hint}"
 
 
 def check_type(name, is_floating):
@@ -152,3 +188,46 @@ def value_sentence(values, low, high):
 
 def text(shape):
     return ", ".join("N" if size is None else str(size) for size in shape)
+
+
+# Reading checked examples outside of Keras' loop.
+
+
+def batches(x):
+    """The batches of examples in a checked stream, without labels and weights, as NumPy arrays, in their order."""
+    elements = x.as_numpy_iterator() if isinstance(x, tf.data.Dataset) else (x[index] for index in range(len(x)))
+    yield from (np.asarray(each[0] if isinstance(each, tuple) else each) for each in elements)
+
+
+def blocks(x):
+    """The examples in checked `x` as arrays [rows, features], the last one with the rest.
+
+    The same blocks for an array and for a stream of it, whatever the size of its batches.
+    """
+    if isinstance(x, np.ndarray):
+        x = x.reshape(len(x), -1)
+        rows = block_rows(x.shape[1])
+        yield from (x[start : start + rows] for start in range(0, len(x), rows))
+        return
+    check_ends(x)
+    waiting, count = [], 0
+    for batch in batches(x):
+        batch = batch.reshape(len(batch), -1)
+        rows = block_rows(batch.shape[1])
+        waiting, count = [*waiting, batch], count + len(batch)
+        if count >= rows:
+            together = np.concatenate(waiting)
+            whole = count - count % rows
+            yield from (together[start : start + rows] for start in range(0, whole, rows))
+            waiting, count = [together[whole:]], count - whole
+    if count:
+        yield np.concatenate(waiting)
+
+
+def check_ends(x):
+    if isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The dataset never ends, and all of it is wanted: end it, for example with .take(n).")
+
+
+def block_rows(features):
+    return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // features))

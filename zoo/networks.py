@@ -37,25 +37,25 @@ def encoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
     return keras.Model(images, {"loc": loc, "scale": scale}, name="encoder")
 
 
-def decoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
-    """p(x|z): z [batch, latent_dim] -> {"logits"} [batch, *event_shape]; the mirror image of `encoder`.
+def decoder(event_shape, latent_dim, network, hidden, activation, dtype=None, head="logits"):
+    """p(x|z): z [batch, latent_dim] -> {head} [batch, *event_shape]; the mirror image of `encoder`.
 
-    Its last layer is called "logits"; the bias of that layer is where a model puts the mean of the data.
+    Its last layer is linear and called `head`; the bias of that layer is where a model puts the mean of the data.
     """
     z = keras.Input((latent_dim,), name="z")
     build = convolutional_decoder if network == "convolutional" else dense_decoder
-    return keras.Model(z, {"logits": build(z, event_shape, hidden, activation, dtype)}, name="decoder")
+    return keras.Model(z, {head: build(z, event_shape, hidden, activation, dtype, head)}, name="decoder")
 
 
-def dense_decoder(z, event_shape, hidden, activation, dtype):
+def dense_decoder(z, event_shape, hidden, activation, dtype, head):
     hidden_units = z
     for index, units in enumerate(reversed(hidden), start=1):
         hidden_units = layers.Dense(units, activation, dtype=dtype, name=f"hidden_{index}")(hidden_units)
-    logits = layers.Dense(math.prod(event_shape), dtype="float32", name="logits")(hidden_units)
-    return layers.Reshape(event_shape, dtype="float32")(logits)
+    flat = layers.Dense(math.prod(event_shape), dtype="float32", name=head)(hidden_units)
+    return layers.Reshape(event_shape, dtype="float32")(flat)
 
 
-def convolutional_decoder(z, event_shape, hidden, activation, dtype):
+def convolutional_decoder(z, event_shape, hidden, activation, dtype, head):
     height, width, channels = event_shape
     heights, widths = halvings(height, len(hidden)), halvings(width, len(hidden))
     smallest = (heights[-1], widths[-1], hidden[-1])
@@ -68,7 +68,7 @@ def convolutional_decoder(z, event_shape, hidden, activation, dtype):
         hidden_units = layers.Conv2DTranspose(size, 3, 2, "same", **end)(hidden_units)
         surplus = (hidden_units.shape[1] - rows, hidden_units.shape[2] - columns)  # 1 where the size is odd
         hidden_units = layers.Cropping2D(((0, surplus[0]), (0, surplus[1])), dtype=dtype)(hidden_units)
-    return layers.Conv2D(channels, 3, 1, "same", dtype="float32", name="logits")(hidden_units)
+    return layers.Conv2D(channels, 3, 1, "same", dtype="float32", name=head)(hidden_units)
 
 
 def halvings(size, times):

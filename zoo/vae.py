@@ -1,7 +1,8 @@
 """Auto-Encoding Variational Bayes (Kingma and Welling 2013).
 
     prior        p(z)   = N(0, I)
-    likelihood   p(x|z) = prod_i Bernoulli(x_i | logits_i(z))
+    likelihood   p(x|z) = prod_i Bernoulli(x_i | logits_i(z))       of binary x, or
+                 p(x|z) = prod_i N(x_i | mean_i(z), noise_scale^2)  of real x
     posterior    q(z|x) = N(loc(x), diag(scale(x)^2))
 
     ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x)
@@ -9,7 +10,17 @@
     KL(N(loc, scale^2) || N(0, I)) = -1/2 sum_j (1 + log scale_j^2 - loc_j^2 - scale_j^2)
 
 The loss is the mean of -ELBO over the batch, each term summed over pixels and latent dimensions, in nats.
+
+Linear networks (hidden=()) and the Gaussian likelihood make the marginal a Gaussian,
+
+    p(x) = N(bias, W W^T + noise_scale^2 I),
+
+the model of probabilistic PCA, and its maximum likelihood is where the ELBO is largest (Lucas et al. 2019): there the
+columns of W are orthogonal, the exact posterior is diagonal, and the bound is tight.
 """
+
+import itertools
+import math
 
 import keras
 import numpy as np
@@ -17,19 +28,23 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo import networks
-from zoo.base import Endpoint, Generative, Input, at_least, sizes
+from zoo.base import Endpoint, Generative, Input, Output, at_least, sizes
 from zoo.distributions import bernoulli, diag_gaussian, standard_normal, stateless_seed
 from zoo.importance import importance_estimate
+from zoo.inputs import batches
 
 BINARIZATIONS = ("dynamic", "threshold", None)
+LIKELIHOODS = {"bernoulli": "logits", "gaussian": "mean"}  # what the decoder gives of each
+SMALLEST_FIRST_NOISE = 1e-3  # where the noise starts if the data do not vary
 
 
 @keras.saving.register_keras_serializable(package="zoo")
 class VAE(Generative):
-    """Variational autoencoder with a Gaussian posterior and a Bernoulli decoder.
+    """Variational autoencoder with a Gaussian posterior and a Bernoulli or Gaussian decoder.
 
     A Bernoulli likelihood is a likelihood of binary pixels only. Gray pixels in [0, 1] are therefore binarized by
     the stated protocol before they meet it, and `loss`, `nll`, `elbo` and `log_prob` are nats of the binary image.
+    Under a Gaussian likelihood they are nats of a density over real numbers, which may be of either sign.
 
     Args:
         event_shape: (height, width, channels), or (features,) with dense networks.
@@ -42,12 +57,16 @@ class VAE(Generative):
             always takes `beta` itself.
         binarization: "dynamic": a pixel of value v becomes 1 with probability v, drawn anew at each sight of it;
             "threshold": where v >= 0.5; None: the images are binary already, and any other value is refused.
+        likelihood: "bernoulli", or "gaussian": of any finite numbers, with `binarization=None` and one trained
+            `noise_scale` for all pixels.
         seed: of the noise of training and evaluation.
 
     The first `fit` sets the output bias to the logit of each pixel's mean, clipped to [0.001, 0.999] (Burda et al.
-    2015): over the whole array, or over the first 100 batches of a `tf.data.Dataset` or `PyDataset`.
+    2015): over the whole array, or over the first 100 batches of a `tf.data.Dataset` or `PyDataset`. With a Gaussian
+    likelihood it is the mean itself, and the noise starts at the standard deviation of the pixels about it.
 
-    Call: images -> {"images": the binary images, "loc", "scale", "logits"}, for one z drawn from q(z|x) per image.
+    Call: images -> {"images": the binary images, "loc", "scale", "logits"}, for one z drawn from q(z|x) per image; with
+    a Gaussian likelihood "mean" in place of "logits".
 
     Example:
         >>> vae = VAE(event_shape=(8, 8, 1), latent_dim=2)
@@ -61,9 +80,11 @@ class VAE(Generative):
             for integers, and for values outside [0, 1].
 
     References:
-        Kingma and Welling 2013, Auto-Encoding Variational Bayes, sections 2.3 and 3, appendices B and C.1.
+        Kingma and Welling 2013, Auto-Encoding Variational Bayes, sections 2.3 and 3, appendices B and C.
         Burda et al. 2015, Importance Weighted Autoencoders, equation 8, for `log_prob`.
         Higgins et al. 2017, beta-VAE, for `beta`.
+        Lucas et al. 2019, Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse, for `hidden=()` with
+        `likelihood="gaussian"`.
     """
 
     def __init__(
@@ -76,6 +97,7 @@ class VAE(Generative):
         beta=1.0,
         warm_up_steps=0,
         binarization="dynamic",
+        likelihood="bernoulli",
         seed=0,
         **kwargs,
     ):
@@ -85,11 +107,16 @@ class VAE(Generative):
         self.warm_up_steps = at_least("warm_up_steps", warm_up_steps, 0)
         self.beta = float(beta)
         self.network, self.activation, self.binarization = network, activation, binarization
+        self.likelihood_family = likelihood  # `likelihood` is the distribution
         self.check_arguments()
 
         shape_and_layers = (self.event_shape, self.latent_dim, network, self.hidden, activation, self.dtype_policy)
         self.encoder = networks.encoder(*shape_and_layers)
-        self.decoder = networks.decoder(*shape_and_layers)
+        self.decoder = networks.decoder(*shape_and_layers, head=self.head)
+        if self.is_gaussian:
+            self.log_noise_scale = self.add_weight(
+                shape=(), initializer="zeros", dtype="float32", autocast=False, name="log_noise_scale"
+            )
         self.built = True
 
         self.nll = keras.metrics.Mean(name="nll")
@@ -107,12 +134,35 @@ class VAE(Generative):
             raise ValueError(f"activation is {self.activation!r}; Keras' name of one is wanted, such as 'relu'.")
         if self.binarization not in BINARIZATIONS:
             raise ValueError(f"binarization is {self.binarization!r}; one of {BINARIZATIONS} is wanted.")
+        if self.likelihood_family not in LIKELIHOODS:
+            raise ValueError(f"likelihood is {self.likelihood_family!r}; one of {tuple(LIKELIHOODS)} is wanted.")
+        if self.is_gaussian and self.binarization is not None:
+            raise ValueError(
+                f"binarization is {self.binarization!r}, but a Gaussian likelihood is of real numbers; pass "
+                "binarization=None."
+            )
         if not 0.0 <= self.beta < np.inf:
             raise ValueError(f"beta is {self.beta}; a finite number >= 0 is wanted.")
 
     @property
+    def is_gaussian(self):
+        return self.likelihood_family == "gaussian"
+
+    @property
+    def head(self):
+        """What the decoder gives: "logits" or "mean"; also the name of its last layer."""
+        return LIKELIHOODS[self.likelihood_family]
+
+    @property
     def values(self):
+        if self.is_gaussian:
+            return "real"
         return "binary" if self.binarization is None else "unit_interval"
+
+    @property
+    def noise_scale(self):
+        """The standard deviation of every pixel about its mean, under a Gaussian likelihood; float32 scalar."""
+        return tf.exp(self.log_noise_scale)
 
     # Distributions.
 
@@ -122,13 +172,19 @@ class VAE(Generative):
         return standard_normal(self.latent_dim)
 
     def posterior(self, x):
-        """q(z|x) of binary images x [batch, *event_shape]; event_shape [latent_dim]."""
+        """q(z|x) of images x [batch, *event_shape], such as the likelihood is of; event_shape [latent_dim]."""
         code = self.encoder(x)
         return diag_gaussian(code["loc"], code["scale"])
 
     def likelihood(self, z):
         """p(x|z) of codes z [batch, latent_dim]; event_shape of the images; its mean is the gray picture."""
-        return bernoulli(self.decoder(z)["logits"], len(self.event_shape))
+        return self.likelihood_of(self.decoder(z))
+
+    def likelihood_of(self, decoded):
+        """p(x|z) of what the decoder gives, {"logits"} or {"mean"}."""
+        if self.is_gaussian:
+            return gaussian(decoded["mean"], self.noise_scale, len(self.event_shape))
+        return bernoulli(decoded["logits"], len(self.event_shape))
 
     def binarize(self, x, seed):
         """Binary images from gray ones, by the protocol `binarization`. Binary images pass unchanged."""
@@ -148,7 +204,7 @@ class VAE(Generative):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         posterior = diag_gaussian(y_pred["loc"], y_pred["scale"])
-        likelihood = bernoulli(y_pred["logits"], len(self.event_shape))
+        likelihood = self.likelihood_of(y_pred)
 
         # -ELBO(x) = -log p(x|z) + KL(q(z|x) || p(z)),  z ~ q(z|x)
         nll = -likelihood.log_prob(y_pred["images"])
@@ -165,15 +221,22 @@ class VAE(Generative):
         step = tf.cast(self.optimizer.iterations, tf.float32)
         return self.beta * tf.minimum(1.0, step / self.warm_up_steps)
 
-    def adapt(self, x):
-        """Set the output bias to the logit of the mean pixel, if it is still untouched."""
-        bias = self.decoder.get_layer("logits").bias
-        if np.any(bias.numpy()):
+    def adapt_to(self, x):
+        """Set the output bias, and the noise if there is any, to what fits best without z, if still untouched."""
+        bias = self.decoder.get_layer(self.head).bias
+        if np.any(bias.numpy()) or (self.is_gaussian and self.log_noise_scale.numpy()):
             return
-        mean = np.clip(mean_of_examples(x), 0.001, 0.999)
+        mean = mean_of_examples(x)
+        if not self.is_gaussian:
+            mean = np.clip(mean, 0.001, 0.999)
         if self.network == "convolutional":
             mean = mean.mean(axis=(0, 1))  # a convolution has one bias per channel
-        bias.assign(np.log(mean / (1.0 - mean)).reshape(bias.shape))
+        if self.is_gaussian:
+            bias.assign(mean.reshape(bias.shape))
+            variance = np.mean(mean_of_examples(x, lambda images: np.square(images - mean, dtype="float32")))
+            self.log_noise_scale.assign(np.log(max(variance**0.5, SMALLEST_FIRST_NOISE)))
+        else:
+            bias.assign(np.log(mean / (1.0 - mean)).reshape(bias.shape))
 
     def elbo(self, x, seed=0):
         """The ELBO with one z per image, in nats: float32 [batch]. Gray images are binarized by the protocol."""
@@ -217,19 +280,23 @@ class VAE(Generative):
     # Generation.
 
     def decode(self, z):
-        """Pixel probabilities [batch, *event_shape] of codes z [batch, latent_dim]."""
-        return tf.sigmoid(self.decoder(z)["logits"])
+        """E[x|z] of codes z [batch, latent_dim]: pixel probabilities, or means, [batch, *event_shape]."""
+        decoded = self.decoder(z)
+        return decoded["mean"] if self.is_gaussian else tf.sigmoid(decoded["logits"])
 
-    def sample(self, num_samples, seed=0, binary=False):
-        """Images from the model, float32 [num_samples, *event_shape], in [0, 1].
+    def sample(self, num_samples, seed=0, noise=False):
+        """Images from the model, float32 [num_samples, *event_shape], in [0, 1] but for a Gaussian likelihood.
 
-        z ~ N(0, I); then E[x|z], the gray picture, or with `binary` a draw from p(x|z). The same arguments give the
+        z ~ N(0, I); then E[x|z], the gray picture, or with `noise` a draw from p(x|z). The same arguments give the
         same images.
         """
         at_least("num_samples", num_samples, 1)
         z = tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
         images = self.in_batches(self.decode, z)
-        if binary:
+        if noise and self.is_gaussian:
+            normal = tf.random.stateless_normal(images.shape, stateless_seed(seed, 1)).numpy()
+            images += self.noise_scale.numpy() * normal
+        elif noise:
             uniform = tf.random.stateless_uniform(images.shape, stateless_seed(seed, 1)).numpy()
             images = (uniform < images).astype("float32")
         return images
@@ -242,32 +309,46 @@ class VAE(Generative):
 
     def endpoints(self):
         code = ("batch", self.latent_dim)
-        images = Input(("batch", *self.event_shape), "binary")
+        images = Input(("batch", *self.event_shape), "real" if self.is_gaussian else "binary")
         noise = Input(("batch", "num_importance_samples", self.latent_dim), "standard_normal")
+        kind = "real" if self.is_gaussian else "binary"
         return {
-            "decode": Endpoint(
-                self.decode_endpoint,
-                inputs={"z": Input(code, "standard_normal")},
-                outputs={"probabilities": images.shape, "logits": images.shape},
-                summary="p(x|z): the probability of each pixel, and its logit, for codes z ~ N(0, I).",
-            ),
+            "decode": self.decode_endpoint(),
             "encode": Endpoint(
                 lambda images: dict(self.encoder(images, training=False)),
                 inputs={"images": images},
-                outputs={"loc": code, "scale": code},
-                summary="q(z|x) = N(loc, diag(scale^2)) of binary images.",
+                outputs={"loc": Output(code), "scale": Output(code)},
+                summary=f"q(z|x) = N(loc, diag(scale^2)) of {kind} images.",
             ),
             "log_prob": Endpoint(
                 self.log_prob_endpoint,
                 inputs={"images": images, "noise": noise},
-                outputs={"log_prob": ("batch",)},
-                summary="log p(x) in nats of binary images, importance-weighted over z = loc + scale * noise.",
+                outputs={"log_prob": Output(("batch",))},
+                summary=f"log p(x) in nats of {kind} images, importance-weighted over z = loc + scale * noise.",
             ),
         }
 
-    def decode_endpoint(self, z):
-        logits = self.decoder(z, training=False)["logits"]
-        return {"probabilities": tf.sigmoid(logits), "logits": logits}
+    def decode_endpoint(self):
+        codes, images = {"z": Input(("batch", self.latent_dim), "standard_normal")}, ("batch", *self.event_shape)
+        if self.is_gaussian:
+            noise_scale = f"{self.noise_scale.numpy():.6g}"
+            return Endpoint(
+                lambda z: dict(self.decoder(z, training=False)),
+                inputs=codes,
+                outputs={"mean": Output(images)},
+                summary=f"p(x|z) = N(mean, {noise_scale}^2 I): the mean of each pixel, for codes z ~ N(0, I).",
+            )
+
+        def probabilities_and_logits(z):
+            logits = self.decoder(z, training=False)["logits"]
+            return {"probabilities": tf.sigmoid(logits), "logits": logits}
+
+        return Endpoint(
+            probabilities_and_logits,
+            inputs=codes,
+            outputs={"probabilities": Output(images), "logits": Output(images)},
+            summary="p(x|z): the probability of each pixel, and its logit, for codes z ~ N(0, I).",
+        )
 
     def log_prob_endpoint(self, images, noise):
         # log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), all S samples at once. The densities are written out: the graphs
@@ -275,16 +356,23 @@ class VAE(Generative):
         code = self.encoder(images, training=False)
         loc, scale = code["loc"][:, None], code["scale"][:, None]  # [batch, 1, latent_dim]
         z = loc + scale * noise
-        logits = self.decoder(tf.reshape(z, (-1, self.latent_dim)), training=False)["logits"]
+        decoded = self.decoder(tf.reshape(z, (-1, self.latent_dim)), training=False)[self.head]
         batch, num_importance_samples = tf.shape(noise)[0], tf.shape(noise)[1]
         pixels = int(np.prod(self.event_shape))
-        logits = tf.reshape(logits, (batch, num_importance_samples, pixels))
+        decoded = tf.reshape(decoded, (batch, num_importance_samples, pixels))
         x = tf.reshape(images, (batch, 1, pixels))
-        log_likelihood = tf.reduce_sum(x * logits - tf.nn.softplus(logits), axis=-1)
+        log_likelihood = tf.reduce_sum(self.log_likelihood(x, decoded), axis=-1)
         log_prior_over_posterior = tf.reduce_sum(tf.math.log(scale) + 0.5 * (noise**2 - z**2), axis=-1)
         log_weights = log_likelihood + log_prior_over_posterior
         samples = tf.cast(num_importance_samples, tf.float32)
         return {"log_prob": tf.reduce_logsumexp(log_weights, axis=1) - tf.math.log(samples)}
+
+    def log_likelihood(self, x, decoded):
+        """log p(x_i|z) of each pixel, from its logit or mean."""
+        if self.is_gaussian:
+            log_normalizer = self.log_noise_scale + 0.5 * math.log(2.0 * math.pi)
+            return -0.5 * tf.square((x - decoded) / self.noise_scale) - log_normalizer
+        return x * decoded - tf.nn.softplus(decoded)
 
     def get_config(self):
         return {
@@ -296,21 +384,22 @@ class VAE(Generative):
             "beta": self.beta,
             "warm_up_steps": self.warm_up_steps,
             "binarization": self.binarization,
+            "likelihood": self.likelihood_family,
         }
 
 
-def mean_of_examples(x, num_batches=100):
-    """The mean example: of a whole array, or of the first `num_batches` batches of a dataset; float64."""
+def gaussian(loc, scale, event_ndims):
+    """Independent Gaussian variables over the last `event_ndims` axes; log_prob is their sum, in nats."""
+    return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=event_ndims)
+
+
+def mean_of_examples(x, function=np.asarray, num_batches=100):
+    """The mean of `function(examples)` over an array, or the first `num_batches` batches of a dataset; float64."""
     if isinstance(x, np.ndarray):
-        return x.mean(axis=0, dtype=np.float64)
-    if isinstance(x, keras.utils.PyDataset):
-        batches = (x[index] for index in range(min(num_batches, len(x))))
-    else:
-        batches = x.take(num_batches).as_numpy_iterator()
+        return function(x).mean(axis=0, dtype=np.float64)
     total, count = 0.0, 0
-    for batch in batches:
-        images = batch[0] if isinstance(batch, tuple) else batch
-        total, count = total + np.sum(images, axis=0, dtype=np.float64), count + len(images)
+    for images in itertools.islice(batches(x), num_batches):
+        total, count = total + np.sum(function(images), axis=0, dtype=np.float64), count + len(images)
     if not count:
         raise ValueError("The dataset is empty; at least 1 example is needed.")
     return total / count
