@@ -94,19 +94,19 @@ class LloydTest(KMeansTestCase):
             losses, reseeded = losses + history["loss"], reseeded + sum(history["reseeded"])
             expected = in_scikit(FLAT_DIGITS, start, len(losses))
             # Sums of float64 in another order.
-            self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10)
-            self.assertAllClose(inertia_of(kmeans, FLAT_DIGITS), expected.inertia_, rtol=1e-10)
+            self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10, rtol=0.0)
+            self.assertAllClose(inertia_of(kmeans, FLAT_DIGITS), expected.inertia_, rtol=1e-10, atol=0.0)
             self.assertAllEqual(labels_of(kmeans, FLAT_DIGITS), expected.labels_)
         # To the end, in the same number of iterations.
         losses += kmeans.fit(FLAT_DIGITS, epochs=300, verbose=0).history["loss"]
         self.assertLen(losses, scikit.n_iter_)
         self.assertAllEqual(labels_of(kmeans, FLAT_DIGITS), scikit.labels_)
-        self.assertAllClose(kmeans.centroids, scikit.cluster_centers_, atol=1e-10)
-        self.assertAllClose(kmeans.variance * FLAT_DIGITS.size, scikit.inertia_, rtol=1e-10)
-        self.assertAllClose(kmeans.frequencies, np.bincount(scikit.labels_) / 1797, atol=1e-12)
+        self.assertAllClose(kmeans.centroids, scikit.cluster_centers_, atol=1e-10, rtol=0.0)
+        self.assertAllClose(kmeans.variance * FLAT_DIGITS.size, scikit.inertia_, rtol=1e-10, atol=0.0)
+        self.assertAllClose(kmeans.frequencies, np.bincount(scikit.labels_) / 1797, atol=1e-12, rtol=0.0)
         # The loss of an epoch is float32 in Keras' logs; where an empty cluster was filled, it falls as well.
         self.assertAllLess(np.diff(losses), 1e-6)
-        self.assertAllClose(losses[-1] * 1797, scikit.inertia_, rtol=1e-6)
+        self.assertAllClose(losses[-1] * 1797, scikit.inertia_, rtol=1e-6, atol=0.0)
         number = int(np.sum(np.abs(start).max(axis=1) > 2))
         self.assertEqual((reseeded, kmeans.reseeded), (number, number))
 
@@ -117,17 +117,17 @@ class LloydTest(KMeansTestCase):
         labels, farthest = distances.argmin(axis=1), np.argsort(-distances.min(axis=1))[:2]
         labels[farthest] = 8, 9
         means = np.stack([FLAT_DIGITS[labels == label].mean(axis=0) for label in range(10)])
-        self.assertAllClose(kmeans.centroids, means, atol=1e-12)
-        self.assertAllClose(kmeans.variance, np.mean((FLAT_DIGITS - means[labels]) ** 2), rtol=1e-12)
-        self.assertAllClose(kmeans.frequencies, np.bincount(labels) / 1797, atol=1e-12)
+        self.assertAllClose(kmeans.centroids, means, atol=1e-12, rtol=0.0)
+        self.assertAllClose(kmeans.variance, np.mean((FLAT_DIGITS - means[labels]) ** 2), rtol=1e-12, atol=0.0)
+        self.assertAllClose(kmeans.frequencies, np.bincount(labels) / 1797, atol=1e-12, rtol=0.0)
 
     def test_float32_by_default(self):
         kmeans, scikit = started(START, dtype=None), in_scikit(FLAT_DIGITS, START)
         kmeans.fit(FLAT_DIGITS, epochs=300, verbose=0)
         self.assertEqual(kmeans.predict(DIGITS[:9, ..., 0].reshape(9, 64), verbose=0)["distances"].dtype, np.float32)
         # The issue's 1e-5: rounding of the distances may decide an assignment at a tie.
-        self.assertAllClose(inertia_of(kmeans, FLAT_DIGITS), scikit.inertia_, rtol=1e-5)
-        self.assertAllClose(kmeans.variance * FLAT_DIGITS.size, scikit.inertia_, rtol=1e-5)
+        self.assertAllClose(inertia_of(kmeans, FLAT_DIGITS), scikit.inertia_, rtol=1e-5, atol=0.0)
+        self.assertAllClose(kmeans.variance * FLAT_DIGITS.size, scikit.inertia_, rtol=1e-5, atol=0.0)
 
     @parameterized.named_parameters(
         ("tf_data", lambda x: (stream(x, 37), {})),
@@ -144,7 +144,7 @@ class LloydTest(KMeansTestCase):
             data, arguments = feed(x)
             history = kmeans.fit(data, epochs=100, verbose=0, **arguments).history
             self.assertLen(history["loss"], scikit.n_iter_)
-            self.assertAllClose(inertia_of(kmeans, x), scikit.inertia_, rtol=1e-6)
+            self.assertAllClose(inertia_of(kmeans, x), scikit.inertia_, rtol=1e-6, atol=0.0)
             self.assertLen(kmeans.fit(data, epochs=100, verbose=0, **arguments).history["loss"], 1)
 
     @parameterized.named_parameters(
@@ -158,8 +158,10 @@ class LloydTest(KMeansTestCase):
         for data, arguments in ((FLAT_DIGITS, {}), (FLAT_DIGITS, {"batch_size": 500}), (stream(FLAT_DIGITS, 500), {})):
             kmeans.start_from(START)
             loss = kmeans.fit(data, epochs=3, verbose=0, **arguments).history["loss"]
-            self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10)
-            self.assertAllClose(loss[0] * 1797, cdist(FLAT_DIGITS, START, "sqeuclidean").min(axis=1).sum(), rtol=1e-6)
+            self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10, rtol=0.0)
+            self.assertAllClose(
+                loss[0] * 1797, cdist(FLAT_DIGITS, START, "sqeuclidean").min(axis=1).sum(), rtol=1e-6, atol=0.0
+            )
 
     @parameterized.parameters({}, {"jit_compile": True}, {"run_eagerly": True})
     def test_a_batch_of_many_rows_is_taken_in_parts(self, **compile_arguments):
@@ -167,7 +169,7 @@ class LloydTest(KMeansTestCase):
         with mock.patch("zoo.kmeans.ROWS_AT_A_TIME", 500):
             kmeans = started(START, compile_arguments=compile_arguments.items())
             kmeans.fit(FLAT_DIGITS, epochs=2, verbose=0)
-        self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10)
+        self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10, rtol=0.0)
 
     def test_several_runs_advance_as_if_alone_and_the_best_is_kept(self):
         starts = np.stack([FLAT_DIGITS[first : first + 10] for first in (0, 200, 400)])
@@ -178,11 +180,11 @@ class LloydTest(KMeansTestCase):
         for kmeans in alone:
             kmeans.fit(FLAT_DIGITS, epochs=6, verbose=0)
         for run, kmeans in enumerate(alone):
-            self.assertAllClose(together.run_centroids[run], kmeans.centroids, atol=1e-10)
-            self.assertAllClose(together.run_counts[run], kmeans.run_counts[0], atol=0.0)
+            self.assertAllClose(together.run_centroids[run], kmeans.centroids, atol=1e-10, rtol=0.0)
+            self.assertAllClose(together.run_counts[run], kmeans.run_counts[0], atol=0.0, rtol=0.0)
         best = alone[np.argmin([kmeans.variance for kmeans in alone])]
-        self.assertAllClose(together.centroids, best.centroids, atol=1e-10)
-        self.assertAllClose(together.variance, best.variance, rtol=1e-10)
+        self.assertAllClose(together.centroids, best.centroids, atol=1e-10, rtol=0.0)
+        self.assertAllClose(together.variance, best.variance, rtol=1e-10, atol=0.0)
         self.assertEqual((sum(history["reseeded"]), together.reseeded), (1, 1))
 
     def test_all_runs_must_have_ended(self):
@@ -210,19 +212,19 @@ class LloydTest(KMeansTestCase):
             kmeans = started(CLOUDS[:4], (2,))
             history = kmeans.fit(data, epochs=100, verbose=0, **arguments).history
             self.assertLen(history["loss"], scikit.n_iter_)
-            self.assertAllClose(kmeans.centroids, scikit.cluster_centers_, atol=1e-10)
+            self.assertAllClose(kmeans.centroids, scikit.cluster_centers_, atol=1e-10, rtol=0.0)
             self.assertAllClose(kmeans.run_counts.numpy().sum(), weights.sum())
-            self.assertAllClose(kmeans.variance * 2 * weights.sum(), scikit.inertia_, rtol=1e-10)
+            self.assertAllClose(kmeans.variance * 2 * weights.sum(), scikit.inertia_, rtol=1e-10, atol=0.0)
 
     def test_validation_split_leaves_its_part_out(self):
         kmeans = started(START)
         history = kmeans.fit(FLAT_DIGITS, validation_split=0.5, epochs=2, verbose=0).history
         expected = in_scikit(FLAT_DIGITS[:898], START, 2)
-        self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10)
+        self.assertAllClose(kmeans.centroids, expected.cluster_centers_, atol=1e-10, rtol=0.0)
         # Validation comes before the end of the epoch, so it sees the centroids that the epoch began with.
         centroids = in_scikit(FLAT_DIGITS[:898], START, 1).cluster_centers_
         expected = cdist(FLAT_DIGITS[898:], centroids, "sqeuclidean").min(axis=1).mean()
-        self.assertAllClose(history["val_loss"][1], expected, rtol=1e-6)
+        self.assertAllClose(history["val_loss"][1], expected, rtol=1e-6, atol=0.0)
 
     def test_an_interrupted_training_goes_on_bit_by_bit(self):
         for arguments in ({"num_initializations": 2}, {"minibatch": True}):
@@ -256,10 +258,10 @@ class LloydTest(KMeansTestCase):
             for epoch in (1, 2):
                 expected = in_scikit(FLAT_DIGITS, START, epoch).cluster_centers_
                 centroids, reseeded = seen.pop(0)
-                self.assertAllClose(centroids, expected, atol=1e-10)
+                self.assertAllClose(centroids, expected, atol=1e-10, rtol=0.0)
                 self.assertEqual(reseeded, 0)
                 loaded = zoo.load(f"{folder}/{epoch}.keras")
-                self.assertAllClose(loaded.centroids, expected, atol=1e-10)
+                self.assertAllClose(loaded.centroids, expected, atol=1e-10, rtol=0.0)
                 self.assertGreater(loaded.variance, 0.0)
 
 
@@ -280,9 +282,9 @@ class MinibatchTest(KMeansTestCase):
         for data, arguments in ((FLAT_DIGITS, {"batch_size": 300, "shuffle": False}), (stream(FLAT_DIGITS, 300), {})):
             kmeans = started(START, minibatch=True)
             history = kmeans.fit(data, epochs=2, verbose=0, **arguments).history
-            self.assertAllClose(kmeans.centroids, centroids, atol=1e-10)
-            self.assertAllClose(kmeans.frequencies, counts / counts.sum(), rtol=1e-12)
-            self.assertAllClose(history["loss"], losses, rtol=1e-6)
+            self.assertAllClose(kmeans.centroids, centroids, atol=1e-10, rtol=0.0)
+            self.assertAllClose(kmeans.frequencies, counts / counts.sum(), rtol=1e-12, atol=0.0)
+            self.assertAllClose(history["loss"], losses, rtol=1e-6, atol=0.0)
             self.assertEqual(history["reseeded"], [0, 0])
 
     @parameterized.parameters(lambda x: x, tf.constant)
@@ -443,13 +445,13 @@ class DensityTest(KMeansTestCase):
         self.mixture.precisions_cholesky_ = np.full(10, self.variance**-0.5)
 
     def test_density_is_that_of_the_mixture_of_scikit_learn(self):
-        self.assertAllClose(self.kmeans.variance, self.variance, rtol=1e-10)
+        self.assertAllClose(self.kmeans.variance, self.variance, rtol=1e-10, atol=0.0)
         expected = self.mixture.score_samples(FLAT_DIGITS)
         self.assertAllClose(self.kmeans.log_prob(DIGITS), expected, rtol=1e-9, atol=1e-7)
         with mock.patch("zoo.kmeans.NUMBERS_AT_A_TIME", 640 * 100):
             self.assertAllClose(self.kmeans.log_prob(DIGITS[:250]), expected[:250], rtol=1e-9, atol=1e-7)
         posterior = self.mixture.predict_proba(FLAT_DIGITS)
-        self.assertAllClose(self.kmeans.posterior(DIGITS).probs_parameter(), posterior, atol=1e-9)
+        self.assertAllClose(self.kmeans.posterior(DIGITS).probs_parameter(), posterior, atol=1e-9, rtol=0.0)
         # Bayes, at any label.
         labels = np.arange(1797) % 10
         log_prob = self.kmeans.likelihood(labels).log_prob(DIGITS) + self.kmeans.prior.log_prob(labels)
@@ -458,21 +460,21 @@ class DensityTest(KMeansTestCase):
     def test_labels_and_distances_are_those_of_scipy(self):
         outputs = self.kmeans.predict(DIGITS, verbose=0)
         expected = cdist(FLAT_DIGITS, self.mixture.means_)
-        self.assertAllClose(outputs["distances"], expected, atol=1e-9)
+        self.assertAllClose(outputs["distances"], expected, atol=1e-9, rtol=0.0)
         self.assertAllEqual(outputs["labels"], expected.argmin(axis=1))
         self.assertEqual(outputs["labels"].dtype, np.int64)
         centroids = self.mixture.means_[expected.argmin(axis=1)].reshape(DIGITS.shape)
-        self.assertAllClose(self.kmeans.reconstruct(DIGITS), centroids, atol=1e-12)
+        self.assertAllClose(self.kmeans.reconstruct(DIGITS), centroids, atol=1e-12, rtol=0.0)
         # Keras' loss is a float32.
         loss = np.mean(expected.min(axis=1) ** 2)
-        self.assertAllClose(self.kmeans.evaluate(DIGITS, batch_size=100, verbose=0), loss, rtol=1e-6)
+        self.assertAllClose(self.kmeans.evaluate(DIGITS, batch_size=100, verbose=0), loss, rtol=1e-6, atol=0.0)
 
     def test_endpoints_in_float32_are_the_methods_in_float64(self):
         x = DIGITS[:300].astype("float32")
         endpoints = self.kmeans.endpoints()
         expected = cdist(x.reshape(-1, 64).astype("float64"), self.mixture.means_)
         assigned = endpoints["assign"].function(x)
-        self.assertAllClose(assigned["distances"], expected, rtol=1e-5)
+        self.assertAllClose(assigned["distances"], expected, rtol=1e-5, atol=0.0)
         self.assertAllEqual(assigned["labels"], expected.argmin(axis=1))
         log_prob = endpoints["log_prob"].function(x)["log_prob"]
         self.assertAllClose(log_prob, self.mixture.score_samples(x.reshape(-1, 64)), rtol=1e-5, atol=1e-4)
@@ -492,7 +494,7 @@ class DensityTest(KMeansTestCase):
         noise = np.random.default_rng(0).standard_normal((count, 64)) * self.variance**0.5
         expected = means[np.random.default_rng(1).choice(10, count, p=weights)] + noise
         shares = [np.bincount(cdist(each, means).argmin(axis=1)) / count for each in (x, expected)]
-        self.assertAllClose(*shares, atol=4.5 * np.sqrt(2 * 0.1 / count))
+        self.assertAllClose(*shares, atol=4.5 * np.sqrt(2 * 0.1 / count), rtol=0.0)
 
 
 class RefusalTest(KMeansTestCase):
@@ -511,7 +513,7 @@ class RefusalTest(KMeansTestCase):
         kmeans = zoo.KMeans((2,), 4, initialization=initialization)
         kmeans.compile()
         kmeans.fit(CLOUDS[:4], epochs=3, verbose=0)
-        self.assertAllClose(kmeans.variance, 0.0, atol=1e-12)
+        self.assertAllClose(kmeans.variance, 0.0, atol=1e-12, rtol=0.0)
         with self.assertRaisesRegex(ValueError, "Every example is a centroid.*ask for fewer clusters"):
             kmeans.log_prob(CLOUDS)
 

@@ -128,6 +128,26 @@ def benchmark_table(folder):
     return "\n".join(lines)
 
 
+def baseline_benchmark_table(folder):
+    """Markdown: the memory of PCA and k-means as a stream grows, and what leaves of them against float64."""
+    from training.files import read_json
+
+    lines = ["| | found | asked |", "|---|---|---|"]
+    path = Path(folder) / "bench_baselines.json"
+    if not path.exists():
+        return "\n".join(lines)
+    measured = read_json(path)
+    for row in measured["memory"]:
+        (few, many), (small, large) = row["examples"], row["peak_megabytes"]
+        found = f"{small} MB for {few:,}, {large} MB for {many:,}: {row['ratio']:.2f} x"
+        lines.append(f"| peak memory of {row['title']} | {found} | <= {row['asked_ratio']:.2f} x |")
+    for row in measured["deployment"]:
+        found = ", ".join(f"{runtime} {value:.2g}" for runtime, value in row["found"].items())
+        lines.append(f"| {row['title']} | {found} | {row['asked']:.2g} |")
+        lines += [f"| tie: {tie} | | |" for tie in row["ties"]]
+    return "\n".join(lines)
+
+
 def parzen_table(folder):
     """Markdown: a row per contender of the study parzen; obtained beside published."""
     from training.files import read_json
@@ -164,6 +184,7 @@ TABLES = {  # the name between the markers
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
     "benchmarks": benchmark_table,
+    "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,
 }
 

@@ -79,7 +79,8 @@ def randomized(pass_of_blocks, rank, passes, seed):
             if not direction.shape[1]:
                 break  # Q spans everything
             basis = np.hstack([basis, direction])
-            product = sum((block - center).T @ ((block - center) @ direction) for block in pass_of_blocks())
+            about_mean = (block - center for block in pass_of_blocks())
+            product = sum(centered.T @ (centered @ direction) for centered in about_mean)
         products.append(product / (count - 1))
     variances, components = nystrom(basis, np.hstack(products))
     smallest = smallest_variance(variances[0], center, count)

@@ -188,13 +188,6 @@ class KMeans(WithoutGradient):
 
     # An iteration: assign and add up in the steps, update at the end.
 
-    def compile(self, optimizer=None, jit_compile="auto", **kwargs):
-        """`keras.Model.compile` without an optimizer. `jit_compile` changes nothing: a step gives XLA what gains by it.
-
-        Its loop over the rows of a batch is nothing for XLA, whose slices all have one size.
-        """
-        super().compile(optimizer, jit_compile=False, **kwargs)
-
     def fit(self, x=None, y=None, batch_size=None, epochs=1, shuffle=None, **kwargs):
         """`keras.Model.fit`. An array is one batch, unless `batch_size` is given; with `minibatch`, 1,024 by default.
 
@@ -264,15 +257,16 @@ class KMeans(WithoutGradient):
         return [tf.add_n([tf.cast(each, tf.float64) for each in same]) for same in zip(*totals, strict=True)]
 
     def totals_of_part(self, x, weight, linear_form):
-        weighted = weight is not None
-        weight = weight if weighted else tf.ones_like(x[:, 0])
         x = self.about_center(x)
+        if weight is None:
+            weight, weighted, squares = tf.ones_like(x[:, 0]), x, 2.0 * tf.nn.l2_loss(x)
+        else:
+            weighted, squares = x * weight[:, None], tf.tensordot(tf.reduce_sum(tf.square(x), axis=-1), weight, 1)
         scores = tf.split(scores_of(x, linear_form), self.num_initializations, axis=-1)  # of each run [batch, clusters]
         labels = [tf.argmin(each, axis=-1, output_type=tf.int32) for each in scores]
         nearest = [tf.tensordot(tf.reduce_min(each, axis=-1), weight, 1) for each in scores]
         counts = [tf.math.unsorted_segment_sum(weight, each, self.num_clusters) for each in labels]
-        sums = [segment_sum(x, weight, each, self.num_clusters) for each in labels]
-        squares = tf.tensordot(tf.reduce_sum(tf.square(x), axis=-1), weight, 1) if weighted else 2.0 * tf.nn.l2_loss(x)
+        sums = [segment_sum(weighted, each, self.num_clusters) for each in labels]
         return tf.stack(sums), tf.stack(counts), tf.stack(nearest), squares
 
     def move_towards(self, sums, counts):
@@ -456,9 +450,9 @@ def scores_of(x, linear_form):
 
 
 @tf.function(jit_compile=True)  # takes half the time of TensorFlow's own operation
-def segment_sum(x, weight, labels, num_segments):
-    """The weighted sum of the rows of x with each label: [num_segments, features]."""
-    return tf.math.unsorted_segment_sum(x * weight[:, None], labels, num_segments)
+def segment_sum(x, labels, num_segments):
+    """The sum of the rows of x with each label: [num_segments, features]."""
+    return tf.math.unsorted_segment_sum(x, labels, num_segments)
 
 
 def reseed_empty(x, before, after, counts, objective):

@@ -70,7 +70,7 @@ class PCA(WithoutGradient):
     values = "real"
     precision = "float64"
 
-    def __init__(self, event_shape, latent_dim, whiten=False, solver="auto", passes=4, seed=0, **kwargs):
+    def __init__(self, event_shape, latent_dim, whiten=False, solver="auto", passes=5, seed=0, **kwargs):
         super().__init__(event_shape=event_shape, seed=seed, **kwargs)
         self.features = int(np.prod(self.event_shape))
         self.latent_dim = at_least("latent_dim", latent_dim, 1)
