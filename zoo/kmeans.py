@@ -23,8 +23,7 @@ from zoo.distributions import stateless_seed
 from zoo.inputs import check_ends, check_shape
 
 INITIALIZATIONS = ("k-means++", "k-means||", "random")
-ROWS_AT_A_TIME = 10_000  # bounds the memory of a step, whose batch may be all of the data
-PARTS = 4  # of these rows; TensorFlow works on several side by side, where one alone would leave cores idle
+ROWS_AT_A_TIME = 2500  # few enough to stay in the cache from one use to the next; a batch may be all of the data
 MINIBATCH_SIZE = 1024
 FAR = 10  # spreads from 0: a distance then loses two of float32's seven digits
 TINY = np.finfo(np.float64).tiny  # instead of a division by 0
@@ -251,12 +250,6 @@ class KMeans(WithoutGradient):
         return tf.while_loop(lambda start, *_: start < tf.shape(x)[0], add_rows, (0, *zeros))[1:]
 
     def totals_of_rows(self, x, weight, linear_form):
-        size = (tf.shape(x)[0] + PARTS - 1) // PARTS if x.shape[0] is None else -(-x.shape[0] // PARTS)
-        parts = [slice(part * size, (part + 1) * size) for part in range(PARTS)]
-        totals = [self.totals_of_part(x[part], None if weight is None else weight[part], linear_form) for part in parts]
-        return [tf.add_n([tf.cast(each, tf.float64) for each in same]) for same in zip(*totals, strict=True)]
-
-    def totals_of_part(self, x, weight, linear_form):
         x = self.about_center(x)
         if weight is None:
             weight, weighted, squares = tf.ones_like(x[:, 0]), x, 2.0 * tf.nn.l2_loss(x)
@@ -267,7 +260,8 @@ class KMeans(WithoutGradient):
         nearest = [tf.tensordot(tf.reduce_min(each, axis=-1), weight, 1) for each in scores]
         counts = [tf.math.unsorted_segment_sum(weight, each, self.num_clusters) for each in labels]
         sums = [segment_sum(weighted, each, self.num_clusters) for each in labels]
-        return tf.stack(sums), tf.stack(counts), tf.stack(nearest), squares
+        totals = tf.stack(sums), tf.stack(counts), tf.stack(nearest), squares
+        return [tf.cast(total, tf.float64) for total in totals]
 
     def move_towards(self, sums, counts):
         """c <- c + (sum of its examples - n c) / (number of all its examples so far), for the n of this batch."""
