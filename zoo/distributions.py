@@ -23,6 +23,11 @@ def bernoulli(logits, event_ndims):
     return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=event_ndims)
 
 
+def gaussian(loc, scale, event_ndims):
+    """Independent Gaussian variables over the last `event_ndims` axes; log_prob is their sum, in nats."""
+    return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=event_ndims)
+
+
 def stateless_seed(seed, *path):
     """int32[2] for TensorFlow's stateless draws and tfp's `sample`: a function of `seed` and the numbers in `path`.
 

@@ -19,7 +19,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import seeding
 from zoo.base import Endpoint, Input, Output, WithoutGradient, at_least
-from zoo.distributions import stateless_seed
+from zoo.distributions import gaussian, stateless_seed
 from zoo.inputs import check_ends, check_shape
 
 INITIALIZATIONS = ("k-means++", "k-means||", "random")
@@ -361,7 +361,7 @@ class KMeans(WithoutGradient):
     def spheres(self, loc):
         if self.variance == 0.0:
             raise ValueError("Every example is a centroid, so the density is not finite; ask for fewer clusters.")
-        return tfd.Independent(tfd.Normal(loc, np.sqrt(self.variance)), len(self.event_shape))
+        return gaussian(loc, np.sqrt(self.variance), len(self.event_shape))
 
     def log_prob(self, x):
         """log p(x) of the mixture, exact, in nats: float64 [batch]."""

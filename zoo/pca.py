@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import eigen
 from zoo.base import Endpoint, Input, Output, WithoutGradient, at_least
-from zoo.distributions import diag_gaussian, standard_normal, stateless_seed
+from zoo.distributions import diag_gaussian, gaussian, standard_normal, stateless_seed
 from zoo.inputs import blocks, check_shape
 
 SOLVERS = ("auto", "covariance", "randomized")
@@ -153,8 +153,8 @@ class PCA(WithoutGradient):
         """p(x|z) of codes z [batch, latent_dim] from the prior; event_shape of the examples."""
         self.check_ready()
         loc = tf.matmul(tf.cast(z, tf.float64), self.loadings(), transpose_b=True) + self.mean
-        normal = tfd.Normal(tf.reshape(loc, (-1, *self.event_shape)), tf.sqrt(self.noise_variance))
-        return tfd.Independent(normal, reinterpreted_batch_ndims=len(self.event_shape))
+        loc = tf.reshape(loc, (-1, *self.event_shape))
+        return gaussian(loc, tf.sqrt(self.noise_variance), len(self.event_shape))
 
     def marginal(self):
         """p(x) over flat examples, event_shape [features]: a diagonal plus a matrix of rank latent_dim."""

@@ -29,7 +29,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import networks
 from zoo.base import Endpoint, Generative, Input, Output, at_least, sizes
-from zoo.distributions import bernoulli, diag_gaussian, standard_normal, stateless_seed
+from zoo.distributions import bernoulli, diag_gaussian, gaussian, standard_normal, stateless_seed
 from zoo.importance import importance_estimate
 from zoo.inputs import batches
 
@@ -386,11 +386,6 @@ class VAE(Generative):
             "binarization": self.binarization,
             "likelihood": self.likelihood_family,
         }
-
-
-def gaussian(loc, scale, event_ndims):
-    """Independent Gaussian variables over the last `event_ndims` axes; log_prob is their sum, in nats."""
-    return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=event_ndims)
 
 
 def mean_of_examples(x, function=np.asarray, num_batches=100):
