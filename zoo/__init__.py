@@ -11,13 +11,26 @@ from pathlib import Path
 
 import keras
 
-from zoo.base import Endpoint, Generative, Input, Output, WithoutGradient
+from zoo.base import Adversarial, Endpoint, Generative, Input, Output, WithoutGradient
+from zoo.bigan import BiGAN
+from zoo.density_ratio import DensityRatio
+from zoo.gan import GAN
 from zoo.kmeans import KMeans
 from zoo.pca import PCA
+from zoo.unrolled_gan import UnrolledGAN
 from zoo.vae import VAE
+from zoo.veegan import VEEGAN
 from zoo.version import __version__
 
-MODELS = {"KMeans": KMeans, "PCA": PCA, "VAE": VAE}
+MODELS = {
+    "BiGAN": BiGAN,
+    "GAN": GAN,
+    "KMeans": KMeans,
+    "PCA": PCA,
+    "UnrolledGAN": UnrolledGAN,
+    "VAE": VAE,
+    "VEEGAN": VEEGAN,
+}
 
 
 def load(path):
@@ -40,14 +53,20 @@ def load(path):
 
 
 __all__ = [
+    "GAN",
     "MODELS",
     "PCA",
     "VAE",
+    "VEEGAN",
+    "Adversarial",
+    "BiGAN",
+    "DensityRatio",
     "Endpoint",
     "Generative",
     "Input",
     "KMeans",
     "Output",
+    "UnrolledGAN",
     "WithoutGradient",
     "__version__",
     "load",

@@ -6,7 +6,7 @@
     model.endpoints()                                                 what leaves this repository
 
 `Endpoint`, `Input` and `Output` describe what leaves; `Generative` is the base class, `WithoutGradient` that of the
-models which follow no gradient.
+models which follow no gradient, `Adversarial` that of those whose parts are trained against each other.
 """
 
 import contextlib
@@ -223,6 +223,9 @@ class Generative(keras.Model):
         raise NotImplementedError
 
 
+PLAIN_COMPILE_ARGUMENTS = ("jit_compile", "run_eagerly", "steps_per_execution")  # as JSON, beside the optimizers
+
+
 class WithoutGradient(Generative):
     """A model that learns without an optimizer: from `adapt`, or from a `train_step` that accumulates."""
 
@@ -236,11 +239,129 @@ class WithoutGradient(Generative):
         super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
-        plain = ("jit_compile", "run_eagerly", "steps_per_execution")
-        return {name: value for name, value in self.compile_config.items() if name in plain}
+        return {name: value for name, value in self.compile_config.items() if name in PLAIN_COMPILE_ARGUMENTS}
 
     def compile_from_config(self, config):
         self.compile(**config)
+
+
+class Adversarial(Generative):
+    """A model of several players, each with its own variables, loss and optimizer.
+
+        model.compile({"generator": "adam", "discriminator": keras.optimizers.Adam(1e-4, beta_1=0.5)})
+
+    A subclass names its `players`, says in `trained_by` what each one trains, and writes a `train_step` of calls to
+    `minimize` and a `test_step`. The progress bar shows, beside its metrics, the norm of each player's gradient: where
+    it vanishes nothing is learned, and where it is not finite the losses soon follow.
+
+    Keras' callbacks that set one learning rate (`LearningRateScheduler`, `ReduceLROnPlateau`) cannot serve several
+    optimizers; hand each a `keras.optimizers.schedules.LearningRateSchedule` instead.
+    """
+
+    players = ()
+
+    def __init__(self, event_shape, seed=0, **kwargs):
+        super().__init__(event_shape=event_shape, seed=seed, **kwargs)
+        self.optimizers = {}
+        self.gradient_norms = {player: keras.metrics.Mean(name=f"{player}_gradient") for player in self.players}
+
+    def compile(self, optimizer=None, jit_compile="auto", **kwargs):
+        """`keras.Model.compile` with an optimizer for each player.
+
+        Args:
+            optimizer: player -> a Keras optimizer, its name or its config. Under mixed_float16 each is wrapped in a
+                `LossScaleOptimizer`.
+            jit_compile, kwargs: of `keras.Model.compile`.
+
+        Raises:
+            ValueError: for a player without an optimizer, one that there is not, or one optimizer for two.
+        """
+        self.check_optimizers(optimizer)
+        self.compile_config = {"jit_compile": jit_compile, **kwargs}
+        super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
+        self.optimizers = {player: self.prepared(player, optimizer[player]) for player in self.players}
+
+    def check_optimizers(self, optimizer):
+        wanted = "{" + ", ".join(f'"{player}": "adam"' for player in self.players) + "}"
+        if not isinstance(optimizer, dict):
+            raise ValueError(f"optimizer is {optimizer!r}; an optimizer for each player is wanted, such as {wanted}.")
+        unknown = [player for player in optimizer if player not in self.players]
+        missing = [player for player in self.players if optimizer.get(player) is None]
+        if unknown:
+            raise ValueError(f"There is no player {unknown[0]!r} to optimize; compile with {wanted}.")
+        if missing:
+            raise ValueError(f"There is no optimizer for {' and '.join(missing)}; compile with {wanted}.")
+        instances = [each for each in optimizer.values() if isinstance(each, keras.optimizers.Optimizer)]
+        if len({id(each) for each in instances}) < len(instances):
+            raise ValueError("Two players share one optimizer object; give each player an optimizer of its own.")
+
+    def prepared(self, player, optimizer):
+        """The optimizer built on the player's variables, so that a file can restore its state."""
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.dtype_policy.name == "mixed_float16" and not scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(self.trained_by(player))
+        return optimizer
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        plain = {name: value for name, value in self.compile_config.items() if name in PLAIN_COMPILE_ARGUMENTS}
+        optimizers = {
+            player: keras.saving.serialize_keras_object(optimizer) for player, optimizer in self.optimizers.items()
+        }
+        return {"optimizer": optimizers, **plain}
+
+    def compile_from_config(self, config):
+        optimizers = {
+            player: keras.saving.deserialize_keras_object(optimizer)
+            for player, optimizer in config["optimizer"].items()
+        }
+        self.compile(**{**config, "optimizer": optimizers})
+
+    @property
+    def metrics(self):
+        return [metric for metric in super().metrics if metric.name != "loss"]  # Keras' own: there is no one loss
+
+    def trained_by(self, player):
+        """The variables that `player` trains: those of the network of that name, unless overridden."""
+        return getattr(self, player).trainable_variables
+
+    def minimize(self, player, loss_fn):
+        """One step of the player's optimizer down `loss_fn()`; no variable of another player moves.
+
+        Args:
+            player: one of `players`.
+            loss_fn: returns a scalar such as `mean_over_batch` gives: divided by the replicas.
+        """
+        optimizer, variables = self.optimizers[player], self.trained_by(player)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            loss = optimizer.scale_loss(loss_fn())
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # Of the mean over this replica's examples: `loss_fn` has divided it by the replicas.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        norm = replicas * tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # it skips a step whose gradient overflows
+            taken = tf.math.is_finite(norm)
+            self.gradient_norms[player].update_state(tf.where(taken, norm, 0.0), sample_weight=taken)
+        else:
+            self.gradient_norms[player].update_state(norm)
+        optimizer.apply(gradients, variables)
+
+    def assign(self, variables, values):
+        """Set variables that no optimizer moves, within a training step: on each replica, to the same values."""
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            return
+
+        def update(strategy, values):
+            for variable, value in zip(variables, values, strict=True):
+                strategy.extended.update(variable.value, lambda copy, new: copy.assign(new), args=(value,))
+
+        tf.distribute.get_replica_context().merge_call(update, args=(values,))
 
 
 def with_callbacks(own, callbacks):
