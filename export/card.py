@@ -189,13 +189,14 @@ def metrics_text(evaluation):
     if evaluation is None:
         return "It has not been evaluated.\n\n"
     rows = [f"| {name} | {number_text(value)} |" for name, value in evaluation["metrics"].items()]
-    heading = (
-        f"On {identity_text(evaluation['data'])}; likelihoods in nats per example:\n\n| metric | value |\n|---|---|\n"
-    )
+    nats = "; likelihoods in nats per example" if "log_prob" in evaluation["metrics"] else ""
+    heading = f"On {identity_text(evaluation['data'])}{nats}:\n\n| metric | value |\n|---|---|\n"
     return heading + "\n".join(rows) + "\n\n"
 
 
 def number_text(value):
+    if value is None:
+        return "none"
     return ", ".join(f"{each:.4g}" for each in value) if isinstance(value, list) else f"{value:.6g}"
 
 

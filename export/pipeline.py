@@ -144,7 +144,7 @@ def write_artifact(model, folder, run, evaluation):
         errors[name] = measured_errors(name, endpoint, keras_function, runtimes)
         golden = draw_inputs(endpoint, **GOLDEN_SIZES)
         verify.write_golden(folder, name, golden, keras_function(golden))
-        if name == "decode":
+        if turns_noise_into_images(endpoint) and not (folder / artifact.SAMPLES).exists():
             write_samples(folder / artifact.SAMPLES, endpoint, session)
 
     manifest["errors"] = errors
@@ -300,12 +300,16 @@ def measured_errors(name, endpoint, keras_function, runtimes):
 # Samples.
 
 
-def write_samples(path, endpoint, session):
-    """A grid of images from the exported decoder; nothing where it takes more than noise, or gives no image."""
-    name, output = next(iter(endpoint.outputs.items()))
+def turns_noise_into_images(endpoint):
+    """Whether the endpoint takes noise alone, and its first output holds gray or coloured images."""
+    output = next(iter(endpoint.outputs.values()))
     from_noise = all(each.values == "standard_normal" for each in endpoint.inputs.values())
-    if not from_noise or len(output.shape) != 4 or output.shape[-1] not in (1, 3):
-        return
+    return from_noise and len(output.shape) == 4 and output.shape[-1] in (1, 3)
+
+
+def write_samples(path, endpoint, session):
+    """A grid of images from the exported endpoint, the first output of which they are."""
+    name = next(iter(endpoint.outputs))
     images = session(draw_inputs(endpoint, batch=GRID * GRID, other=1, seed=0))[name]
     pixels = np.round(255 * np.clip(images, 0.0, 1.0)).astype("uint8")
     factor = max(1, CELL // max(pixels.shape[1:3]))

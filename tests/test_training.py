@@ -22,6 +22,7 @@ from PIL import Image
 import zoo
 from training import evaluate, results, sample
 from training.__main__ import main as train_command
+from training.callbacks import state_of
 from training.evaluate import evaluate as evaluate_run
 from training.files import locked, replacing
 from training.pictures import grid
@@ -161,6 +162,7 @@ class ResumeTest(tf.test.TestCase):
     """In processes of their own, killed at instants drawn by a fixed seed."""
 
     EPOCHS = 12
+    KILLS = 3
 
     def start(self, workdir):
         arguments = [*COMMAND, "--epochs", str(self.EPOCHS), "--patience", "50", "--workdir", str(workdir)]
@@ -171,7 +173,7 @@ class ResumeTest(tf.test.TestCase):
         whole = self.start(folder / "whole")
         instants = random.Random(8)
         killed = RunFolder(folder / "killed")
-        for _ in range(3):
+        for _ in range(self.KILLS):
             process = self.start(killed.path)
             self.wait_for_an_epoch(process, killed.checkpoint_path)
             time.sleep(instants.uniform(0.0, 0.4))  # an epoch takes about 0.2 s, half of it writing
@@ -185,8 +187,8 @@ class ResumeTest(tf.test.TestCase):
         self.assertEqual(bytes_of(expected), bytes_of(found))
         histories = [(folder / name / "history.csv").read_bytes() for name in ("whole", "killed")]
         self.assertEqual(*histories)
-        models = [zoo.load(folder / name / "model.keras") for name in ("whole", "killed")]
-        for one, other in zip(*(model.variables + model.optimizer.variables for model in models), strict=True):
+        states = [state_of(zoo.load(folder / name / "model.keras")) for name in ("whole", "killed")]
+        for one, other in zip(*states, strict=True):
             self.assertAllEqual(one, other)
 
     def wait_for_an_epoch(self, process, checkpoint):

@@ -5,15 +5,20 @@ import time
 
 import keras
 
-from training.pictures import save_grid, save_reconstructions
+import zoo
+from training.pictures import save_reconstructions, save_samples
 from training.run_folder import best_epoch, out_of_patience
 
 PICTURES = 64  # samples in a grid
+RECONSTRUCTIONS = 32
 SAMPLE_SEED = 0  # the same codes at every epoch
 
 
 class StopAtNotFiniteLoss(keras.callbacks.Callback):
-    """Raise FloatingPointError with epoch and step, or the steps run at once; the checkpoint is of the epoch before."""
+    """Raise FloatingPointError that names what is not finite, a loss, a part of one or the norm of a gradient.
+
+    With epoch and step, or the steps run at once; the checkpoint is of the epoch before.
+    """
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
@@ -38,7 +43,7 @@ class FinishEpoch(keras.callbacks.Callback):
         history: the rows of the epochs so far; grows.
         seconds: that these epochs took.
         identity: one line that names the data, for each row.
-        held_out: validation images to reconstruct, as the model takes them.
+        held_out: the validation examples: images, the first of which are reconstructed, or points.
     """
 
     def __init__(self, run, recipe, history, seconds, identity, held_out):
@@ -66,12 +71,21 @@ class FinishEpoch(keras.callbacks.Callback):
         return best_epoch(self.history, self.recipe.warm_up_epochs) in (None, epoch)
 
     def draw_pictures(self, epoch):
-        samples = self.model.sample(PICTURES, seed=SAMPLE_SEED)
-        save_grid(samples, self.run.samples_path / f"epoch_{epoch:04d}.png")
-        reconstructions = self.model.reconstruct(self.held_out)
-        save_reconstructions(self.held_out, reconstructions, self.run.samples_path / "reconstructions.png")
+        are_images = self.held_out.ndim == 4
+        samples = self.model.sample(PICTURES if are_images else len(self.held_out), seed=SAMPLE_SEED)
+        save_samples(samples, self.held_out, self.run.samples_path / f"epoch_{epoch:04d}.png")
+        if are_images and hasattr(self.model, "reconstruct"):
+            originals = self.held_out[:RECONSTRUCTIONS].astype("float32")
+            reconstructions = self.model.reconstruct(originals)
+            save_reconstructions(originals, reconstructions, self.run.samples_path / "reconstructions.png")
 
 
 def state_of(model):
-    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizer if any."""
-    return [*model.variables, *(model.optimizer.variables if model.optimizer else ())]
+    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizers if any."""
+    return [*model.variables, *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables)]
+
+
+def optimizers_of(model):
+    if isinstance(model, zoo.Adversarial):
+        return [model.optimizers[player] for player in model.players]
+    return [model.optimizer] if model.optimizer else []

@@ -1,6 +1,6 @@
 """Data sets, and the protocols that make gray pixels binary: a protocol is part of a data set's identity.
 
-    none        gray values in [0, 1] as they are, for models of real numbers
+    none        gray values in [0, 1] as they are, for models of real numbers; the only one for points
     static      drawn once, for every split (or binary in the files themselves, as the fixed binarized MNIST)
     dynamic     the training split is drawn anew for every epoch, validation and test once
     threshold   gray >= 0.5
@@ -23,7 +23,7 @@ import tensorflow as tf
 
 BINARIZATIONS = ("none", "dynamic", "static", "threshold")
 SPLITS = ("train", "validation", "test")
-NAMES = ("digits", "mnist", "fashion_mnist", "binarized_mnist")
+NAMES = ("digits", "mnist", "fashion_mnist", "binarized_mnist", "ring", "grid", "unit_grid")
 FIXED_SEED = 0  # of every draw that is made once: results of runs with other seeds stay comparable
 BLOCK = 1000  # examples that share one generator: bounds the memory of a draw
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -31,9 +31,10 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 @dataclass(frozen=True)
 class Data:
-    """Three splits of images and, where there are any, labels.
+    """Three splits of images, or of points, and, where there are any, labels.
 
-    images: split -> [N, height, width, channels]; gray value = images / levels, in [0, 1].
+    images: split -> [N, height, width, channels]; gray value = images / levels, in [0, 1]. Or split -> points
+        float32 [N, features], any real numbers, with levels = 1.
     labels: split -> [N], or empty.
     """
 
@@ -51,16 +52,27 @@ class Data:
         """Whether the pixels are 0 and 1 in the files themselves, with nothing left to draw."""
         return self.levels == 1 and self.images["train"].dtype == np.uint8
 
+    @property
+    def is_points(self):
+        """Whether the examples are points, which have no pixels to make binary."""
+        return len(self.event_shape) == 1
+
     def gray(self, split):
-        """float32 images in [0, 1]."""
+        """float32 images in [0, 1], or points as they are."""
         return gray(self.images[split], self.levels)
 
     def examples(self, split, binarization, seed=FIXED_SEED, epoch=0):
         """Images by the protocol, in the order of the split: uint8 0 and 1, or float32 in [0, 1] with "none"."""
+        self.check_binarization(binarization)
         return binarize(self.images[split], self.levels, binarization, seed, epoch)
+
+    def check_binarization(self, binarization):
+        if self.is_points and binarization != "none":
+            raise ValueError(f"{self.name} are points; binarization is {binarization!r}, none is wanted.")
 
     def identity(self, split, binarization):
         """What must be equal for two results to be comparable: a dict for recipe.json and results/."""
+        self.check_binarization(binarization)
         if self.is_binary and binarization != "static":
             raise ValueError(f"{self.name} is binary already; binarization is {binarization!r}, static is wanted.")
         drawn_once = binarization == "static" or (binarization == "dynamic" and split != "train")
@@ -128,6 +140,7 @@ def training_batches(data, binarization, batch_size, seed, first_epoch=0):
     Hand it to `fit` with `steps_per_epoch`: Keras then keeps one iterator over all epochs. The next epoch is drawn
     while the present one trains.
     """
+    data.check_binarization(binarization)
     images, steps = data.images["train"], steps_per_epoch(data, batch_size)
 
     def draw(epoch):
@@ -161,6 +174,7 @@ def load_data(name, path=""):
     mnist, fashion_mnist: Keras' loaders; the first 5,000 of the 60,000 training images are the validation split, as in
         the reader of TensorFlow's tutorials, through which Davidson et al. 2018 and others of that time read MNIST.
     binarized_mnist: Larochelle's fixed binarization, 50,000 / 10,000 / 10,000, from `path`.
+    ring, grid, unit_grid: points in the plane, 100,000 / 10,000 / 10,000 draws of a mixture (training/mixtures.py).
     An .npz holds `x_train` and `x_test` (and `x_validation`, else a tenth of x_train), or `images`; a folder holds
     images of one size, in any depth. `images` and folders are split 80 / 10 / 10 by a fixed permutation. Integers are
     read as 0..255, floating-point numbers as gray values in [0, 1].
@@ -174,6 +188,8 @@ def load_data(name, path=""):
         return from_keras(name)
     if name == "binarized_mnist":
         return binarized_mnist(path)
+    if name in ("ring", "grid", "unit_grid"):
+        return points(name)
     if Path(name).is_dir():
         return from_folder(Path(name))
     if Path(name).suffix == ".npz":
@@ -229,6 +245,15 @@ def binarized_mnist(path):
             raise ValueError(f"{path} holds {sorted(arrays)}; {sorted(keys.values())} are wanted.")
         images = {split: np.unpackbits(arrays[key], axis=1).reshape(-1, 28, 28, 1) for split, key in keys.items()}
     return Data("binarized_mnist", images, {}, levels=1)
+
+
+def points(name):
+    """Points of the mixture called `name`: each split is a draw of its own, the same on every call."""
+    from training.mixtures import MIXTURES
+
+    sizes = {"train": 100_000, "validation": 10_000, "test": 10_000}
+    draws = {split: MIXTURES[name].sample(size, seed) for seed, (split, size) in enumerate(sizes.items(), FIXED_SEED)}
+    return Data(name, draws, {}, levels=1)
 
 
 def read_amat(path):

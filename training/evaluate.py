@@ -11,18 +11,24 @@ from training.command_line import command
 UNITS = {  # of the metrics that have one
     **dict.fromkeys(("log_prob", "log_prob_standard_error", "elbo", "nll", "kl", "kl_per_dimension"), "nats"),
     **dict.fromkeys(("train_log_prob", "ppca_log_prob", "ppca_train_log_prob", "scikit_learn_log_prob"), "nats"),
-    **dict.fromkeys(("effective_sample_size", "num_importance_samples"), "samples"),
+    **dict.fromkeys(("reverse_kl", "reverse_kl_floor"), "nats"),
+    **dict.fromkeys(("effective_sample_size", "num_importance_samples", "num_samples"), "samples"),
+    **dict.fromkeys(("high_quality", "high_quality_ceiling", "class_frequencies"), "share of the samples"),
+    **dict.fromkeys(("smallest_class_frequency", "largest_class_frequency"), "share of the samples"),
+    **dict.fromkeys(("classifier_confidence", "classifier_test_confidence"), "mean probability"),
+    "classifier_accuracy": "share of the test images",
+    "sigma_ratio": "true sigma",
     **dict.fromkeys(("noise_scale", "ppca_noise_scale"), "pixel value"),
     **dict.fromkeys(("reconstruction_error", "noise_variance"), "squared pixel value"),
     **dict.fromkeys(("mean_squared_distance", "inertia", "scikit_learn_inertia"), "squared distance"),
 }
 
 
-def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False):
+def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, classifier=None):
     """Measure the run in `workdir` on its test split; return and write what evaluation.json holds.
 
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
-    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, linear, clusters).
+    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, linear, clusters, adversarial).
     """
     from training.data import load_data
     from training.files import write_json
@@ -38,7 +44,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False):
     started = time.monotonic()
     if num_importance_samples:
         recipe = dataclasses.replace(recipe, num_importance_samples=num_importance_samples)
-    metrics = metrics_of(model, data, recipe, history, with_scikit_learn)
+    metrics = metrics_of(model, data, recipe, history, with_scikit_learn, classifier)
     best = best_epoch(history, recipe.warm_up_epochs) if recipe.patience else None
     evaluation = {
         "recipe": recipe.name,
@@ -55,13 +61,15 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False):
     return evaluation
 
 
-def metrics_of(model, data, recipe, history, with_scikit_learn=False):
-    """The metrics of a model, by its family, on the test split: numbers, and of a VAE a list, kl_per_dimension."""
+def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier=None):
+    """The metrics of a model, by its family, on the test split: numbers, None where there is none, lists of numbers."""
     import zoo
-    from training.evaluation import clusters, likelihood, linear
+    from training.evaluation import adversarial, clusters, likelihood, linear
 
     train = data.examples("train", recipe.binarization, recipe.seed).astype("float32")
     test = data.examples("test", recipe.binarization).astype("float32")
+    if isinstance(model, zoo.Adversarial):
+        return adversarial.gan_metrics(model, test, data, recipe.examples_per_step, classifier)
     if isinstance(model, zoo.PCA):
         metrics = linear.pca_metrics(model, test)
         return metrics | (linear.scikit_learn_log_prob(model, train, test) if with_scikit_learn else {})
@@ -87,12 +95,20 @@ def main(argv=None):
         action="store_true",
         help="also fit scikit-learn's PCA or KMeans (minutes) to the same data",
     )
+    parser.add_argument(
+        "--classifier",
+        type=Path,
+        metavar="FOLDER",
+        help="of GANs of MNIST and Fashion-MNIST: where the classifier is kept (default: runs/classifier_DATA)",
+    )
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="also put the result in FOLDER/RECIPE.json")
     arguments = parser.parse_args(argv)
 
     from training.results import record
 
-    evaluation = evaluate(arguments.run, arguments.num_importance_samples, arguments.with_scikit_learn)
+    evaluation = evaluate(
+        arguments.run, arguments.num_importance_samples, arguments.with_scikit_learn, arguments.classifier
+    )
     print_evaluation(evaluation)
     print(f"evaluation: {arguments.run / 'evaluation.json'}")
     if arguments.record:
@@ -104,22 +120,22 @@ def print_evaluation(evaluation):
     from rich.console import Console
     from rich.table import Table
 
-    metrics = dict(evaluation["metrics"])
-    per_dimension = metrics.pop("kl_per_dimension", [])
     data = evaluation["data"]
     table = Table("metric", "value", "unit", title=f"{evaluation['recipe']}, seed {evaluation['seed']}")
-    for name, value in metrics.items():
-        table.add_row(name, number_text(value), UNITS.get(name, ""))
-    if per_dimension:
-        table.add_row("kl per dimension", " ".join(f"{value:.2f}" for value in per_dimension), "nats")
+    for name, value in evaluation["metrics"].items():
+        table.add_row(name, value_text(value), UNITS.get(name, ""))
     table.caption = (
-        f"{data['name']} {data['split']}, {data['num_examples']} images, {data['binarization']} binarization; "
-        "nats and distances are of whole images"
+        f"{data['name']} {data['split']}, {data['num_examples']} examples, {data['binarization']} binarization; "
+        "nats and distances are of whole examples"
     )
     Console().print(table)
 
 
-def number_text(value):
+def value_text(value):
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return " ".join(f"{each:.3f}" for each in value)
     return f"{value:.4g}" if abs(value) < 1 else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 

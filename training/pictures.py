@@ -1,4 +1,4 @@
-"""The figures of a run: sample grids, reconstructions, curves; components and spectrum of PCA, centroids of k-means."""
+"""The figures of a run: samples, reconstructions, curves; components and spectrum of PCA, centroids of k-means."""
 
 import math
 
@@ -14,6 +14,8 @@ matplotlib.use("Agg")  # figures are files; no screen is needed
 SMALLEST_CELL = 48  # pixels: images are enlarged by the largest whole factor that stays within it
 COMPONENTS = 63  # in their figure, after the mean: 8 rows of 8
 CENTROIDS = 400  # in their figure, at most
+POINTS = 480  # pixels: width and height of a picture of points
+FAINTEST = 0.25  # of 0 to 1: the shade of a pixel that one point falls on; 0 is white
 SIGNED = "RdBu_r"  # the colours of numbers of either sign: blue below 0, white, red above
 
 
@@ -23,6 +25,9 @@ def save_figures(model, history, folder, title):
         save_components(model, folder / "components.png")
         save_explained_variance(model, folder / "explained_variance.png", title)
         return
+    if isinstance(model, zoo.Adversarial):
+        save_players_curves(history, getattr(model, "penalties", ()), folder / "curves.png", title)
+        return
     unit = "nats"
     if isinstance(model, zoo.KMeans):
         unit = "mean squared distance"
@@ -30,7 +35,28 @@ def save_figures(model, history, folder, title):
     save_curves(history, folder / "curves.png", title, unit)
 
 
-# Grids of images.
+# Samples.
+
+
+def save_samples(samples, data, path):
+    """A grid of images, or the density of points beside that of the points `data`."""
+    if samples.ndim == 4:
+        save_grid(samples, path)
+    else:
+        save_points(samples, data, path)
+
+
+def save_points(samples, data, path):
+    """The density of `data`, left, and of `samples`, right, on one scale, both [N, 2], in the frame of `data`."""
+    center, half = (data.max(axis=0) + data.min(axis=0)) / 2, 0.6 * np.ptp(data, axis=0).max()
+    edges = [np.linspace(middle - half, middle + half, POINTS + 1) for middle in center]
+    counts = [len(data) / len(points) * np.histogram2d(*points.T, edges)[0] for points in (data, samples)]
+    shades = [np.log1p(count) / np.log1p(counts[0].max()) for count in counts]
+    shades = [np.where(shade > 0, FAINTEST + (1 - FAINTEST) * shade, 0).T[::-1] for shade in shades]
+    picture = matplotlib.colormaps["Blues"](np.stack(shades), bytes=True)[..., :3]  # [2, height, width, 3]
+    picture = np.pad(picture, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=96)
+    with replacing(path) as temporary:
+        Image.fromarray(np.concatenate(picture, axis=1)).save(temporary)
 
 
 def grid(images, columns=8):
@@ -128,6 +154,35 @@ def save_curves(history, path, title, unit):
         axis.set_ylim(*limits([row[key] for row in settled(history) for key in (name, f"val_{name}")]))
         axis.grid(alpha=0.3)
     axes[0][0].legend()
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def save_players_curves(history, penalties, path, title):
+    """A panel each for the losses of the players, every other metric, the `penalties` and the norms of the gradients.
+
+    Training is a solid line, validation a dashed one.
+    """
+    from matplotlib import pyplot
+
+    names = [name for name in history[0] if name not in ("epoch", "data") and not name.startswith("val_")]
+    losses, norms = ([name for name in names if name.endswith(end)] for end in ("_loss", "_gradient"))
+    panels = {"losses": losses, **{name: [name] for name in names if name not in (*losses, *norms, *penalties)}}
+    panels |= {"penalties": list(penalties)} if penalties else {}
+    panels |= {"norms of the gradients": norms}
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(4.2 * len(panels), 3.4), squeeze=False, layout="constrained"
+    )
+    epochs, marker = [row["epoch"] for row in history], "." if len(history) < 20 else ""
+    for axis, (panel, shown) in zip(axes[0], panels.items(), strict=True):
+        for index, name in enumerate(shown):
+            for key, style in ((name, "-"), (f"val_{name}", "--")):
+                if key in history[0]:
+                    axis.plot(epochs, [row[key] for row in history], style, color=f"C{index}", marker=marker, label=key)
+        axis.set(title=panel, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    axes[0][-1].set_yscale("log")
     figure.suptitle(title)
     save_figure(figure, path)
 

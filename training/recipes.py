@@ -10,12 +10,14 @@ import inspect
 from dataclasses import dataclass
 
 import zoo
-from training.data import BINARIZATIONS, near
+from training.data import BINARIZATIONS, NAMES, near
 
 # The fields that matter to a model besides those that its constructor takes.
 IN_EVERY_RUN = ("name", "summary", "model", "data", "data_path", "binarization", "seed")
 OVER_EPOCHS = ("epochs", "patience", "batch_size")
 BY_GRADIENT = ("learning_rate", "decay", "precision", "jit")
+OF_PLAYERS = ("discriminator_learning_rate", "beta_1", "beta_2")
+OF_ONE_LOSS = ("patience",)  # which several players have not: what one of them gains, another loses
 AT_ONCE = ("PCA",)  # learn all there is in one pass
 
 
@@ -31,7 +33,7 @@ class Recipe:
     name: str
     summary: str
     model: str
-    data: str = setting("digits", "digits, mnist, fashion_mnist, binarized_mnist, an .npz file or a folder of images")
+    data: str = setting("digits", f"{', '.join(NAMES)}, an .npz file or a folder of images")
     data_path: str = setting("", "where binarized_mnist lies: its .npz, or the folder of the three .amat files")
     binarization: str = setting("dynamic", "how gray pixels become binary, or none", choices=BINARIZATIONS)
     latent_dim: int = setting(10, "size of the code z", minimum=1)
@@ -46,14 +48,44 @@ class Recipe:
     initialization: str = setting("k-means++", "where the centroids start", choices=zoo.kmeans.INITIALIZATIONS)
     num_initializations: int = setting(1, "runs at once, each from a start of its own; the best is kept", minimum=1)
     minibatch: bool = setting(False, "move the centroids after each batch, in the order of the data")
+    objective: str = setting("non_saturating", "what the players descend", choices=tuple(zoo.objectives.OBJECTIVES))
+    discriminator_steps: int = setting(
+        1, "steps of the discriminator, a batch each, to one of the generator", minimum=1
+    )
+    generator_hidden: tuple[int, ...] = setting(
+        (128, 128), "units or filters of its layers, from the codes on", minimum=1
+    )
+    discriminator_hidden: tuple[int, ...] = setting(
+        (128, 128), "units or filters of its layers, from the examples on", minimum=1
+    )
+    encoder_hidden: tuple[int, ...] = setting(
+        (128, 128), "units or filters of its layers, from the examples on", minimum=1
+    )
+    stochastic_encoder: bool = setting(False, "an encoder with noise: ALI")
+    discriminator_activation: str = setting("", "of its hidden layers, maxout among them; empty: as activation")
+    batch_normalization: bool = setting(False, "normalize the generator's hidden layers over the batch")
+    r1: float = setting(0.0, "gamma of the penalty on the discriminator's slope at real examples", minimum=0)
+    r2: float = setting(0.0, "gamma of the same at generated examples", minimum=0)
+    gradient_penalty: float = setting(10.0, "weight of the penalty of wasserstein_gp", minimum=0)
+    dragan: float = setting(0.0, "weight of the penalty on the slope around real examples", minimum=0)
+    clip: float = setting(0.01, "bound on each of the discriminator's weights, of wasserstein", minimum=0)
+    spectral_normalization: bool = setting(False, "divide each of the discriminator's kernels by its spectral norm")
+    pack: int = setting(1, "examples that the discriminator judges together", minimum=1)
+    average_decay: float = setting(
+        0.0, "of the average of the generator that samples are drawn from; 0: none", minimum=0
+    )
+    initial_stddev: float = setting(0.0, "of the first kernels, normal; 0: Glorot uniform", minimum=0)
     epochs: int = setting(10, "most epochs", minimum=1)
     patience: int = setting(
         0,
         "stop after so many epochs without a better val_loss, counted from the end of the warm-up; 0: never",
         minimum=0,
     )
-    batch_size: int = setting(64, "images a training step; of k-means: with minibatch", minimum=1)
+    batch_size: int = setting(64, "examples a step of an optimizer; of k-means: with minibatch", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam", minimum=0)
+    discriminator_learning_rate: float = setting(0.0, "of the discriminator's Adam; 0: as learning_rate", minimum=0)
+    beta_1: float = setting(0.9, "of Adam: decay of its mean of the gradient", minimum=0)
+    beta_2: float = setting(0.999, "of Adam: decay of its mean of the squared gradient", minimum=0)
     decay: bool = setting(False, "let the learning rate fall to 0 over the epochs, along half a cosine")
     num_importance_samples: int = setting(500, "importance samples an image in the evaluation", minimum=1)
     precision: str = setting("float32", "dtype policy", choices=("float32", "mixed_bfloat16"))
@@ -63,6 +95,16 @@ class Recipe:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_setting(field, getattr(self, field.name))
+        if self.batch_size % self.pack:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which packs of {self.pack} do not divide; choose a multiple of "
+                f"{self.pack}."
+            )
+
+    @property
+    def examples_per_step(self):
+        """Examples in a batch of Keras' loop, one minibatch for each step of the discriminator."""
+        return self.batch_size * self.discriminator_steps
 
     def settings(self):
         """name -> value of the fields that matter to the model."""
@@ -78,6 +120,8 @@ def settings_of(model):
         names |= {*OVER_EPOCHS}
     if not issubclass(constructor, zoo.WithoutGradient):
         names |= {*BY_GRADIENT}
+    if issubclass(constructor, zoo.Adversarial):
+        names = (names | {*OF_PLAYERS}) - {*OF_ONE_LOSS}
     if "warm_up_steps" in taken:
         names.add("warm_up_epochs")
     if hasattr(constructor, "importance_estimate"):
@@ -148,6 +192,37 @@ KMEANS_MNIST = Recipe(
     epochs=300,
 )
 
+# Huang et al. 2024 (R3GAN): the relativistic objective with R1 and R2, Adam without momentum, an averaged generator.
+GAN_RING = Recipe(
+    name="gan_ring",
+    summary="GAN (R3GAN) of 8 Gaussians on a ring: does it find every mode?",
+    model="GAN",
+    data="ring",
+    binarization="none",
+    latent_dim=2,
+    activation="leaky_relu",
+    objective="relativistic",
+    r1=0.1,
+    r2=0.1,
+    average_decay=0.999,
+    beta_1=0.0,
+    beta_2=0.99,
+    decay=True,
+    batch_size=250,
+    epochs=60,
+)
+
+GAN_DIGITS = dataclasses.replace(
+    GAN_RING,
+    name="gan_digits",
+    summary="GAN (R3GAN) of the digits, dense: less than a minute",
+    data="digits",
+    latent_dim=16,
+    average_decay=0.99,
+    batch_size=32,
+    epochs=60,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -192,6 +267,34 @@ RECIPES = {
             summary="k-means of the digits, 20 clusters, the best of 5 runs",
             data="digits",
             num_clusters=20,
+        ),
+        GAN_RING,
+        GAN_DIGITS,
+        dataclasses.replace(
+            GAN_DIGITS,
+            name="bigan_digits",
+            summary="BiGAN of the digits: a GAN with an encoder that inverts its generator",
+            model="BiGAN",
+            latent_dim=8,
+            objective="non_saturating",
+            r1=3.0,
+            r2=0.0,
+            average_decay=0.995,
+            beta_1=0.5,
+        ),
+        dataclasses.replace(
+            GAN_RING,
+            name="gan_mnist",
+            summary="GAN (R3GAN) of gray MNIST, convolutional",
+            data="mnist",
+            latent_dim=64,
+            network="convolutional",
+            generator_hidden=(128, 64),
+            discriminator_hidden=(64, 128),
+            r1=1.0,
+            r2=1.0,
+            batch_size=64,
+            epochs=15,
         ),
     )
 }

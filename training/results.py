@@ -1,10 +1,12 @@
-"""Recorded results: results/RECIPE.json, bench_*.json and parzen.json, and the README's tables made from them.
+"""Recorded results and the README's tables made from them.
 
+results/ holds RECIPE.json, bench_*.json, and of the studies parzen.json and mode_collapse_PROTOCOL.json.
 python -m training.results README.md    rewrites each table between its two markers
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -176,6 +178,89 @@ def parzen_table(folder):
     return "\n".join([*lines, "", caption])
 
 
+def theory_table(folder):
+    """Markdown: what the studies of adversarial theory found, beside what was asked or is known in closed form."""
+    from training.files import read_json
+
+    lines = ["| study | quantity | found | wanted |", "|---|---|---|---|"]
+
+    def rows_of(study):
+        path = Path(folder) / f"{study}.json"
+        return read_json(path) if path.exists() else None
+
+    if optimal := rows_of("optimal_discriminator"):
+        rmse, error = (optimal["targets"][name] for name in ("rmse", "value_error"))
+        for row in optimal["rows"]:
+            study = f"| `optimal_discriminator` | {row['what']}"
+            lines += [
+                f"{study}: RMSE of the logits against log p/q | {row['rmse']:.3f} | <= {rmse} |",
+                f"{study}: value of the game | {row['value']:.5f} | {row['optimal_value']:.5f} +- {error} |",
+            ]
+    if vanishing := rows_of("vanishing_gradient"):
+        for row in vanishing["rows"]:
+            found, golden = (f"{each['minimax']:.3e}, {each['non_saturating']:.5f}" for each in (row, row["golden"]))
+            quantity = f"gradients at distance {row['theta']:g}: minimax, non-saturating"
+            lines.append(f"| `vanishing_gradient` | {quantity} | {found} | {golden} |")
+    if ratio := rows_of("density_ratio"):
+        odds = ratio["odds"]
+        for name in ("corrected", "not corrected"):
+            found, truth = (f"{each['rmse']:.3f}, {each['jensen_shannon']:.4f}" for each in (odds[name], odds["truth"]))
+            quantity = f"3 : 1 samples, prior odds {name}: RMSE of log p/q, JSD (nats)"
+            lines.append(f"| `density_ratio` | {quantity} | {found} | {truth} |")
+        farthest = ratio["chasm"][-1]
+        lines.append(
+            f"| `density_ratio` | KL of two unit Gaussians {farthest['theta']:g} apart, the density chasm (nats) "
+            f"| {farthest['plug_in']:.1f} | {farthest['truth']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def dirac_gan_table(folder):
+    """Markdown: a row per objective of the study dirac_gan, without and with R1."""
+    from training.files import read_json
+
+    lines = ["| objective | eigenvalues | with R1 | converges | with R1 |", "|---|---|---|---|---|"]
+    path = Path(folder) / "dirac_gan.json"
+    rows = read_json(path)["rows"] if path.exists() else []
+    for plain, penalized in zip(rows[::2], rows[1::2], strict=True):
+        pair = (plain, penalized)
+        eigenvalues = [" and ".join(complex_text(each) for each in row["eigenvalues"] or ()) or "none" for row in pair]
+        converges = ["yes" if row["alternating"]["converged"] else "no" for row in pair]
+        lines.append("| " + " | ".join((plain["objective"], *eigenvalues, *converges)) + " |")
+    return "\n".join(lines)
+
+
+def complex_text(parts):
+    real, imaginary = parts
+    return f"{real:.2f} {'-' if imaginary < 0 else '+'} {abs(imaginary):.2f}i".replace("-0.00", "0.00")
+
+
+def mode_collapse_table(folder, protocol):
+    """Markdown: a row per data set and method of the study mode_collapse under one protocol."""
+    from training.files import read_json
+    from training.studies.mode_collapse import METRICS, caption, cell
+
+    lines = [
+        "| data | method | modes | % high quality | reverse KL (nats) | sigma ratio | CPU seconds | all modes in |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    path = Path(folder) / f"mode_collapse_{protocol}.json"
+    if not path.exists():
+        return "\n".join(lines)
+    result = read_json(path)
+    captions = {}
+    for row in result["summary"]:
+        cells = " | ".join(cell(name, row[name]) for name in METRICS)
+        diverged = f"; {row['num_diverged']} diverged" if row["num_diverged"] else ""
+        found = f"{row['num_all_modes']} of {row['num_seeds']} runs{diverged}"
+        lines.append(f"| {row['data']} | {row['method']} | {cells} | {found} |")
+        if row["published"]:
+            cells = " | ".join(cell(name, row["published"].get(name, (None, None))) for name in METRICS)
+            lines.append(f"| {row['data']} | {row['method']}, {row['published']['source']} | {cells} | |")
+        captions[row["data"]] = f"{row['data']}: {caption(result, row)}"
+    return "\n".join([*lines, "", *captions.values()])
+
+
 def duration(seconds):
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e6 * seconds:.0f} us"
 
@@ -186,6 +271,9 @@ TABLES = {  # the name between the markers
     "benchmarks": benchmark_table,
     "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,
+    "theory": theory_table,
+    "dirac gan": dirac_gan_table,
+    "mode collapse quick": partial(mode_collapse_table, protocol="quick"),
 }
 
 

@@ -1,11 +1,11 @@
 """The run folder: what a training leaves, and what it goes on from.
 
     recipe.json      the recipe, the identity of the data and the versions
-    checkpoints/     last.npz: weights, optimizer, random state and history after the last finished epoch
+    checkpoints/     last.npz: weights, optimizers, random state and history after the last finished epoch
     history.csv      one row an epoch
     model.keras      the best epoch's model where the recipe has patience, else the last epoch's
-    samples/         epoch_0001.png ..., the same codes each time; reconstructions.png, originals beside
-    curves.png       loss and its parts over the epochs, and the other figures of the family (training/pictures.py)
+    samples/         epoch_0001.png ..., the same codes each time; reconstructions.png, originals beside, of images
+    curves.png       losses and their parts over the epochs, and the other figures of the family (training/pictures.py)
     evaluation.json  written by training.evaluate
 
 A checkpoint is the commit point of an epoch: everything else can be made again from it.
@@ -177,5 +177,5 @@ def best_epoch(history, first_epoch):
 
 
 def out_of_patience(history, first_epoch, patience):
-    best = best_epoch(history, first_epoch)
-    return bool(patience) and best is not None and len(history) - 1 - best >= patience
+    best = best_epoch(history, first_epoch) if patience else None
+    return best is not None and len(history) - 1 - best >= patience

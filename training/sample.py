@@ -1,4 +1,4 @@
-"""python -m training.sample RUN --num-samples 64 --seed 0 --out grid.png: a grid of samples of a trained run."""
+"""python -m training.sample RUN --num-samples 64 --seed 0 --out grid.png: a picture of samples of a trained run."""
 
 import argparse
 import sys
@@ -16,13 +16,18 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, default=Path("grid.png"), help="the PNG to write (default: grid.png)")
     arguments = parser.parse_args(argv)
 
-    from training.pictures import save_grid
+    from training.data import load_data
+    from training.pictures import save_samples
     from training.run_folder import RunFolder
 
     if not arguments.out.parent.is_dir():
         raise ValueError(f"There is no folder {arguments.out.parent} to write {arguments.out.name} in.")
-    samples = RunFolder(arguments.run).model().sample(arguments.num_samples, seed=arguments.seed)
-    save_grid(samples, arguments.out)
+    run = RunFolder(arguments.run)
+    recipe, model = run.recipe(), run.model()
+    samples = model.sample(arguments.num_samples, seed=arguments.seed)
+    are_points = samples.ndim == 2  # which are shown beside the data
+    data = load_data(recipe.data, recipe.data_path).gray("validation") if are_points else None
+    save_samples(samples, data, arguments.out)
     print(f"samples: {arguments.out}")
     return 0
 

@@ -15,7 +15,7 @@ from training.recipes import AT_ONCE
 from training.run_folder import RunFolder, out_of_patience
 
 logger = logging.getLogger(__name__)
-RECONSTRUCTIONS = 32
+VALIDATION_BATCH = 500
 
 
 def train(recipe, workdir, verbose="auto"):
@@ -35,8 +35,8 @@ def train(recipe, workdir, verbose="auto"):
     data = load_data(recipe.data, recipe.data_path)
     identity = one_line(data.identity("train", recipe.binarization))
     keras.utils.set_random_seed(recipe.seed)
-    model = build(recipe, data.event_shape, 0 if without_gradient(recipe) else steps_per_epoch(data, recipe.batch_size))
-    check_protocol(recipe, model)
+    model = build(recipe, data.event_shape, 0 if without_gradient(recipe) else steps_in_epoch(recipe, data))
+    check_protocol(recipe, model, data)
 
     run = RunFolder(workdir)
     run.create()
@@ -46,7 +46,6 @@ def train(recipe, workdir, verbose="auto"):
         if history:
             logger.info("%s: going on after epoch %d", run.path, len(history))
         held_out = data.examples("validation", recipe.binarization)
-        pictured = held_out[:RECONSTRUCTIONS].astype("float32")
         epochs = 1 if recipe.model in AT_ONCE else recipe.epochs
         patient = not out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
         try:
@@ -57,10 +56,10 @@ def train(recipe, workdir, verbose="auto"):
                     data,
                     initial_epoch=len(history),
                     epochs=epochs,
-                    validation_data=evaluation_batches(held_out),
+                    validation_data=evaluation_batches(held_out, validation_batch(recipe)),
                     callbacks=[
                         StopAtNotFiniteLoss(),
-                        FinishEpoch(run, recipe, history, seconds, identity, pictured),
+                        FinishEpoch(run, recipe, history, seconds, identity, held_out),
                     ],
                     shuffle=False,
                     verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
@@ -81,19 +80,29 @@ def fit(model, recipe, data, initial_epoch, **arguments):
     if not initial_epoch:
         model.adapt_to(data.gray("train"))
     model.fit(
-        training_batches(data, recipe.binarization, recipe.batch_size, recipe.seed, initial_epoch),
-        steps_per_epoch=steps_per_epoch(data, recipe.batch_size),
+        training_batches(data, recipe.binarization, recipe.examples_per_step, recipe.seed, initial_epoch),
+        steps_per_epoch=steps_in_epoch(recipe, data),
         initial_epoch=initial_epoch,
         **arguments,
     )
+
+
+def steps_in_epoch(recipe, data):
+    return steps_per_epoch(data, recipe.examples_per_step)
+
+
+def validation_batch(recipe):
+    """About `VALIDATION_BATCH`, and a whole number of packs for each step of the discriminator."""
+    share = recipe.discriminator_steps * recipe.pack
+    return max(1, VALIDATION_BATCH // share) * share
 
 
 def without_gradient(recipe):
     return issubclass(zoo.MODELS[recipe.model], zoo.WithoutGradient)
 
 
-def check_protocol(recipe, model):
-    """Raise a ValueError if the model cannot learn from what the binarization gives.
+def check_protocol(recipe, model, data):
+    """Raise a ValueError if the model cannot learn from what the binarization, or the last batch, gives.
 
     Models of real numbers take binary pixels too. What is drawn anew for every epoch is no data set for k-means; PCA,
     which needs one pass, learns from one draw.
@@ -107,6 +116,13 @@ def check_protocol(recipe, model):
         raise ValueError(
             f"binarization is dynamic, which draws other pixels for every epoch, but {recipe.model} goes over the same "
             "examples again; ask for none, static or threshold."
+        )
+    count, share = len(data.images["train"]), recipe.discriminator_steps * recipe.pack
+    if 0 < count % recipe.examples_per_step < share:
+        raise ValueError(
+            f"Of {count} training examples the last batch would hold {count % recipe.examples_per_step}, too few for "
+            f"{recipe.discriminator_steps} steps on packs of {recipe.pack}; choose another batch_size than "
+            f"{recipe.batch_size}."
         )
 
 
@@ -126,19 +142,25 @@ def build(recipe, event_shape, steps_per_epoch):
         model.compile()
         return model
     model = constructor(dtype=recipe.precision, **arguments)
-    model.compile(
-        keras.optimizers.Adam(learning_rate(recipe, steps_per_epoch)),
-        jit_compile=recipe.jit,
-        steps_per_execution=steps_per_execution(steps_per_epoch),
-    )
-    model.optimizer.build(model.trainable_variables)
+    how = {"jit_compile": recipe.jit, "steps_per_execution": steps_per_execution(steps_per_epoch)}
+    if isinstance(model, zoo.Adversarial):
+        model.compile({player: adam_of(player, recipe, steps_per_epoch) for player in model.players}, **how)
+    else:
+        model.compile(keras.optimizers.Adam(learning_rate(recipe.learning_rate, recipe, steps_per_epoch)), **how)
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
-def learning_rate(recipe, steps_per_epoch):
-    if not recipe.decay:
-        return recipe.learning_rate
-    return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps_per_epoch)
+def adam_of(player, recipe, steps_per_epoch):
+    """The Adam of one player; the discriminator's counts each of its steps."""
+    rate, steps = recipe.learning_rate, steps_per_epoch
+    if player == "discriminator":
+        rate, steps = recipe.discriminator_learning_rate or rate, steps * recipe.discriminator_steps
+    return keras.optimizers.Adam(learning_rate(rate, recipe, steps), recipe.beta_1, recipe.beta_2)
+
+
+def learning_rate(start, recipe, steps_per_epoch):
+    return keras.optimizers.schedules.CosineDecay(start, recipe.epochs * steps_per_epoch) if recipe.decay else start
 
 
 def steps_per_execution(steps_per_epoch):

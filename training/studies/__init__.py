@@ -2,14 +2,21 @@
 
 A study is a module here with
     add_flags(parser)       its own flags, beside --workdir and --record
-    run(workdir, **flags)   the study itself; returns and writes WORKDIR/NAME.json, with WORKDIR/NAME.png beside
+    run(workdir, **flags)   the study itself; returns and writes WORKDIR/NAME.json, with WORKDIR/NAME.png beside, where
+                            NAME is what the result says at "study", if it is not the name of the module
     show(result)            the result as a table in the terminal
 """
 
 import importlib
+from pathlib import Path
 
 STUDIES = {
+    "density_ratio": "the ratio of two densities by a classifier: calibration, unequal samples, the density chasm",
+    "dirac_gan": "which objectives converge on the smallest GAN, with and without R1 (Mescheder et al. 2018)",
+    "mode_collapse": "GANs on a ring of 8 and a grid of 25 modes: how many they find (VEEGAN and PacGAN, corrected)",
+    "optimal_discriminator": "a trained discriminator meets log p/q, its value 2 JSD - log 4 (Goodfellow et al. 2014)",
     "parzen": "k-means 'beats' real images by the Parzen-window log-likelihood (Theis et al. 2016, table 1)",
+    "vanishing_gradient": "the generator's gradients at the optimal discriminator (Arjovsky and Bottou 2017)",
 }
 
 
@@ -20,3 +27,18 @@ def study_named(name):
     if name not in STUDIES:
         raise ValueError(f"There is no study {name!r}{near(name, STUDIES)}; {', '.join(STUDIES)} is wanted.")
     return importlib.import_module(f"training.studies.{name}")
+
+
+def refuse_unpublished(protocol, published):
+    """A ValueError if a result of `protocol` would stand among the recorded ones, which are of `published`."""
+    if protocol != published:
+        raise ValueError("These are not the settings of the recorded results; leave --record out.")
+
+
+def write_result(result, workdir, record=None):
+    """Write WORKDIR/NAME.json, where NAME is the study of the result, and with `record` RECORD/NAME.json."""
+    from training.files import write_json
+
+    for folder in filter(None, (workdir, record)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / f"{result['study']}.json", result)

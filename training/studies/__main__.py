@@ -26,11 +26,13 @@ def run_study(name, argv):
     study = study_named(name)
     parser = argparse.ArgumentParser(prog=f"python -m training.studies {name}", description=STUDIES[name])
     parser.add_argument("--workdir", type=Path, default=Path("runs") / name, help=f"default: runs/{name}")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help=f"also put the result in FOLDER/{name}.json")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="also put the result into FOLDER")
     study.add_flags(parser)
     flags = vars(parser.parse_args(argv))
     workdir, record = flags["workdir"], flags["record"]
-    study.show(study.run(**flags))
+    result = study.run(**flags)
+    study.show(result)
+    name = result.get("study", name)
     print(f"result:   {workdir / f'{name}.json'}\nfigure:   {workdir / f'{name}.png'}")
     if record:
         print(f"recorded: {record / f'{name}.json'}")
