@@ -11,6 +11,7 @@ THREADS = 2  # for each contender alike
 PACKAGES = {  # beside those of every result
     "vae": ("torch", "pythae", "onnx", "onnxruntime", "tf2onnx"),
     "baselines": ("scikit-learn", "scipy"),
+    "gan": ("torch",),
 }
 MODULES = {"scikit-learn": "sklearn"}
 BUSY = 0.5  # processes at work beside this one, on average over the last minute
@@ -103,6 +104,17 @@ def baselines(quick, rounds):
     return {"comparisons": comparisons, "memory": memory, "deployment": deployment}
 
 
+def gan(quick, rounds):
+    """A training step of `gan_mnist`, the discriminator's and the generator's, against PyTorch."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    from benchmarks.gan_training import compare_gan
+
+    arguments = ("digits", 2, 1, 5) if quick else ("mnist", rounds, 4, 20)
+    return {"comparisons": shown(compare_gan(*arguments))}
+
+
 def shown(comparisons):
     """The comparisons, each printed as soon as it is made."""
     made = []
@@ -150,7 +162,7 @@ def record(suite, measured, load, folder):
     return path
 
 
-SUITES = {"vae": vae, "baselines": baselines}
+SUITES = {"vae": vae, "baselines": baselines, "gan": gan}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One TensorFlow process for all tests, with two logical CPU devices for the tests under MirroredStrategy."""
+"""TensorFlow in each of the test processes, with two logical CPU devices for the tests under MirroredStrategy."""
 
 import os
 

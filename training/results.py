@@ -110,6 +110,26 @@ def baseline_table(folder):
     return "\n".join(lines)
 
 
+def samples_table(folder):
+    """Markdown: what the evaluation says of the samples of the recipes in `folder`, beside what is asked."""
+    from training.files import read_json
+    from training.recipes import ASKED_OF_SAMPLES
+
+    lines = ["| recipe | metric | this zoo | asked | seeds | minutes a seed |", "|---|---|---|---|---|---|"]
+    for name, asked in ASKED_OF_SAMPLES.items():
+        path = Path(folder) / f"{name}.json"
+        if not path.exists():
+            continue
+        results = read_json(path)
+        one_identity(results, path)
+        minutes = mean(result["minutes"] for result in results)
+        for metric, bound in asked.items():
+            values = [result["metrics"][metric] for result in results]
+            found = ", ".join(f"{value:.4g}" for value in values)
+            lines.append(f"| `{name}` | {metric} | {found} | {bound} | {len(results)} | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
 def mean_and_spread(values):
     spread = f" +- {stdev(values):,.2f}" if len(values) > 1 else ""
     return f"{mean(values):,.2f}{spread}"
@@ -268,6 +288,7 @@ def duration(seconds):
 TABLES = {  # the name between the markers
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
+    "samples": samples_table,
     "benchmarks": benchmark_table,
     "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,
