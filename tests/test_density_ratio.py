@@ -162,7 +162,7 @@ class KerasTest(tf.test.TestCase):
         ratio.fit(x, y, epochs=2, verbose=0)
         path = Path(self.get_temp_dir()) / "ratio.keras"
         ratio.save(path)
-        again = keras.saving.load_model(path)
+        again = zoo.load(path)
         self.assertEqual(again.get_config(), ratio.get_config())
         self.assertEqual((again.event_shape, again.hidden, again.activation), ((2,), (5, 4), "tanh"))
         self.assertAllEqual(again.log_ratio(x), ratio.log_ratio(x))

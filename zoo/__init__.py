@@ -47,7 +47,7 @@ def load(path):
         model = keras.saving.load_model(path)
     except Exception as error:  # zipfile, HDF5 and Keras raise a dozen classes on damaged files
         raise ValueError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(model, Generative):
+    if not isinstance(model, (Generative, DensityRatio)):
         raise ValueError(f"{path} holds a {type(model).__name__}, which is not a model of this zoo.")
     return model
 
