@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from test_bigan import gradients, in_numpy, logits_in_numpy
 
 import zoo
 
@@ -29,25 +30,6 @@ def small_veegan(**arguments):
 
 def linear_veegan(**arguments):
     return small_veegan(generator_hidden=(), reconstructor_hidden=(), discriminator_hidden=(), **arguments)
-
-
-def in_numpy(network, x):
-    """A dense network with tanh between its layers, in float64."""
-    kernels_and_biases = [weight.astype("float64") for weight in network.get_weights()]
-    for index in range(0, len(kernels_and_biases), 2):
-        x = x @ kernels_and_biases[index] + kernels_and_biases[index + 1]
-        x = np.tanh(x) if index < len(kernels_and_biases) - 2 else x
-    return x
-
-
-def logits_in_numpy(veegan, x, z):
-    return in_numpy(veegan.discriminator, np.concatenate([x, z], axis=1))[:, 0]
-
-
-def gradients(loss, variables):
-    with tf.GradientTape() as tape:
-        value = loss()
-    return [each.numpy() for each in tape.gradient(value, [variable.value for variable in variables])]
 
 
 class LossTest(tf.test.TestCase):

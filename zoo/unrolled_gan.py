@@ -68,7 +68,7 @@ class UnrolledGAN(GAN):
             steps cannot be unrolled.
 
     References:
-        Metz et al. 2017, Unrolled Generative Adversarial Networks, section 2.
+        Metz et al. 2017, Unrolled Generative Adversarial Networks.
     """
 
     def __init__(self, event_shape, latent_dim, unrolled_steps=5, **kwargs):

@@ -7,7 +7,7 @@ z = F(x) + noise_scale * noise, from (G(z), z), z ~ N(0, I). Where z cannot be h
 
     q(x|z): x = G(z),    p(z|x) = N(F(x), noise_scale^2 I)
 
-bounds the cross-entropy between p(z) and what F makes of the data (section 3). At the best discriminator -D is
+bounds the cross-entropy between p(z) and what F makes of the data. At the best discriminator -D is
 the log-ratio of the two joint densities, so that the KL is -E D(G(z), z). Algorithm 1, with D > 0 where the pair is
 real as everywhere in this zoo (the paper's D has the other sign):
 
@@ -64,8 +64,7 @@ class VEEGAN(BiGAN):
         ValueError: as of `GAN`; for a `noise_scale` below 0.
 
     References:
-        Srivastava et al. 2017, VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning, section 3
-        and algorithm 1.
+        Srivastava et al. 2017, VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning.
     """
 
     players = ("generator", "reconstructor", "discriminator")
