@@ -18,10 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.distributions import stateless_seed
-from zoo.inputs import checked, refusals_as_value_errors
+from zoo.inputs import checked, checked_labels, refusals_as_value_errors
 
 EVALUATION = 2**40  # evaluation draws from counts that no training reaches
 SAMPLES_AT_A_TIME = 1000
+KERAS_BATCH_SIZE = 32  # where none is given
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,18 @@ class Input:
     """One input of an endpoint.
 
     shape: a tuple whose first entry is "batch"; another string names another dynamic axis, an int is a fixed size.
-    values: what it holds: "standard_normal" (noise and codes), "binary" or "unit_interval" (images), or "real" (any
-        finite numbers). float32.
+    values: what it holds: float32 "standard_normal" (noise and codes), "binary" or "unit_interval" (images), "uniform"
+        (noise in [0, 1)) or "real" (any finite numbers); int64 "label", 0 ... num_classes - 1.
+    num_classes: of labels.
     """
 
     shape: tuple
     values: str
+    num_classes: int | None = None
+
+    @property
+    def dtype(self):
+        return "int64" if self.values == "label" else "float32"
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Output:
 class Endpoint:
     """One function of a model that leaves the repository, by name: this is a file format.
 
-    function: takes float32 tensors by the names in `inputs`, returns a dict with the keys of `outputs`. It draws
+    function: takes tensors by the names in `inputs`, returns a dict with the keys of `outputs`. It draws
         nothing: noise is an input, so that Keras, SavedModel and ONNX give the same output for the same noise.
     inputs: name -> `Input`.
     outputs: name -> `Output`.
@@ -83,6 +90,9 @@ class Generative(keras.Model):
 
     values = "unit_interval"  # what an example holds, a key of zoo.inputs.RANGES
     precision = "float32"  # of the arrays that Keras' loop hands on
+    labels = (
+        None  # the zoo.inputs.Labels that `fit` and `evaluate` take with the examples; None: they are not looked at
+    )
 
     def __init__(self, event_shape, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -100,18 +110,22 @@ class Generative(keras.Model):
 
     # Keras' own loop, with the examples checked.
 
-    def fit(self, x=None, *args, callbacks=None, validation_split=0.0, validation_data=None, **kwargs):
-        """`keras.Model.fit`; `x` as in `zoo.inputs.checked`. `validation_data` may be images alone."""
-        x = self.checked(x)
+    def fit(self, x=None, y=None, *args, callbacks=None, validation_split=0.0, validation_data=None, **kwargs):
+        """`keras.Model.fit`; `x` as in `zoo.inputs.checked`; `y`: the labels [N] of an array, if the model has any.
+
+        `validation_data` may be images alone where there are no labels.
+        """
+        x, y = self.checked_pair(x, y)
         if isinstance(validation_data, tuple):
-            validation_data = (self.checked(validation_data[0]), *validation_data[1:])
+            validation_data = (*self.checked_pair(*validation_data[:2]), *validation_data[2:])
         elif validation_data is not None:
-            validation_data = self.checked(validation_data)
+            validation_data = self.checked_pair(validation_data, None)[0]
         trained_on = x[: int(len(x) * (1.0 - validation_split))] if validation_split else x  # as Keras splits it
         with self.refusals(), self.input_precision():
             self.adapt_to(trained_on)
             return super().fit(
                 self.feed(x, kwargs.get("batch_size")),
+                y,
                 *args,
                 callbacks=with_callbacks(self.own_callbacks(trained_on), callbacks),
                 validation_split=validation_split,
@@ -119,12 +133,12 @@ class Generative(keras.Model):
                 **kwargs,
             )
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.evaluate`: the model's objective. The same noise each time: a function of weights and data."""
         self.check_ready()
-        x = self.checked(x)
+        x, y = self.checked_pair(x, y)
         with self.refusals(), self.input_precision(), self.repeatable_draws():
-            return super().evaluate(x, *args, **kwargs)
+            return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict`: the outputs of `call`, as NumPy arrays. The same noise each time."""
@@ -133,11 +147,18 @@ class Generative(keras.Model):
         with self.refusals(), self.input_precision(), self.repeatable_draws():
             return super().predict(x, *args, **kwargs)
 
+    def checked_pair(self, x, y):
+        """Examples and their labels, checked; labels that the model does not look at are handed on as they came."""
+        if self.labels is None:
+            return self.checked(x), y
+        x = checked(x, self.event_shape, self.values, self.labels)
+        return x, checked_labels(y, len(x), self.labels) if isinstance(x, np.ndarray) else y
+
     def checked(self, x):
         return checked(x, self.event_shape, self.values)
 
     def refusals(self):
-        return refusals_as_value_errors(self.event_shape, self.values)
+        return refusals_as_value_errors(self.event_shape, self.values, self.labels)
 
     def adapt(self, x):
         """Take from the examples what the model starts from, or all that it learns; `fit` does it too, with its `x`."""
@@ -221,6 +242,33 @@ class Generative(keras.Model):
     def endpoints(self):
         """name -> `Endpoint`. The first one becomes the SavedModel's `serving_default`."""
         raise NotImplementedError
+
+
+class Conditional(Generative):
+    """A model that cannot do without labels: `call` takes the pair (x, labels), and `predict` takes them as well."""
+
+    def predict(self, x, y=None, batch_size=None, **kwargs):
+        """`keras.Model.predict` of examples `x` and their labels `y`, or of a stream of pairs."""
+        x, y = self.checked_pair(x, y)
+        with self.refusals(), self.input_precision(), self.repeatable_draws():
+            if isinstance(x, np.ndarray):
+                x, batch_size = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size or KERAS_BATCH_SIZE), None
+            return keras.Model.predict(self, x, batch_size=batch_size, **kwargs)
+
+    def train_step(self, data):
+        return super().train_step(with_labels(data))
+
+    def test_step(self, data):
+        return super().test_step(with_labels(data))
+
+    def predict_step(self, data):
+        return super().predict_step(with_labels(data))
+
+
+def with_labels(data):
+    """A batch (x, y, sample_weight) as Keras hands it to `call`: its examples are the pairs (x, y)."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    return keras.utils.pack_x_y_sample_weight((x, y), y, sample_weight)
 
 
 PLAIN_COMPILE_ARGUMENTS = ("jit_compile", "run_eagerly", "steps_per_execution")  # as JSON, beside the optimizers

@@ -28,6 +28,11 @@ def gaussian(loc, scale, event_ndims):
     return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=event_ndims)
 
 
+def one_hot(labels, num_classes, dtype=tf.float32):
+    """Labels [batch] as indicators [batch, num_classes]; a row of zeros for -1. The same in every runtime."""
+    return tf.cast(labels[:, None] == tf.range(num_classes, dtype=labels.dtype), dtype)
+
+
 def stateless_seed(seed, *path):
     """int32[2] for TensorFlow's stateless draws and tfp's `sample`: a function of `seed` and the numbers in `path`.
 

@@ -18,12 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import networks
-from zoo.base import Adversarial, Endpoint, Input, Output, at_least, sizes
+from zoo.base import KERAS_BATCH_SIZE, Adversarial, Endpoint, Input, Output, at_least, sizes
 from zoo.distributions import stateless_seed
 from zoo.layers import SpectralNormalization
 from zoo.objectives import OBJECTIVES, around, between, gradient_penalty, with_squared_slope
-
-KERAS_BATCH_SIZE = 32  # of `fit` to arrays where none is given
 
 
 @keras.saving.register_keras_serializable(package="zoo")

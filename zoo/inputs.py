@@ -5,6 +5,7 @@ Arrays are checked whole, once, before training. A `tf.data.Dataset` and a `PyDa
 
 import contextlib
 import re
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,9 +22,18 @@ BLOCK_ROWS = 4096
 # These mark what was refused inside a longer TensorFlow message.
 REFUSED_VALUES = ("<<values: ", " :values>>")
 REFUSED_SHAPE = ("<<shape: ", " :shape>>")
+REFUSED_LABELS = ("<<labels: ", " :labels>>")
+UNLABELLED = -1
 
 
-def checked(x, event_shape, values):
+class Labels(NamedTuple):
+    """The labels that a model takes with its examples: 0 ... num_classes - 1, and where `some` carry none, -1."""
+
+    num_classes: int
+    some: bool = False
+
+
+def checked(x, event_shape, values, labels=None):
     """Return `x` with a trailing channel where it was left out, after (or while) checking shape and values.
 
     Args:
@@ -31,14 +41,16 @@ def checked(x, event_shape, values):
             `keras.utils.PyDataset` of such arrays or of tuples that start with one.
         event_shape: shape of one example.
         values: a key of `RANGES`.
+        labels: the `Labels` that a stream must yield beside the examples; None if they are not looked at. Those of an
+            array are checked by `checked_labels`.
 
     Raises:
         ValueError: naming what came, what was wanted and what to do.
     """
     if isinstance(x, tf.data.Dataset):
-        return checked_dataset(x, event_shape, values)
+        return checked_dataset(x, event_shape, values, labels)
     if isinstance(x, keras.utils.PyDataset):
-        return CheckedPyDataset(x, event_shape, values)
+        return CheckedPyDataset(x, event_shape, values, labels)
     if isinstance(x, (list, tuple, dict, str)) or not hasattr(x, "__array__"):
         raise ValueError(
             f"Examples came as {type(x).__name__}; pass an array [N, {text(event_shape)}], a batched tf.data.Dataset "
@@ -60,6 +72,45 @@ def checked_array(x, event_shape, values):
     return x.reshape(len(x), *event_shape)
 
 
+def checked_labels(y, count, labels):
+    """Return `y` as an array [count] of the `Labels` wanted.
+
+    Raises:
+        ValueError: where they are missing, of another length or type, or out of range.
+    """
+    if y is None:
+        raise ValueError(missing_labels(labels))
+    y = np.asarray(y)
+    check_label_type(y.dtype.name, y.dtype.kind in "iu")
+    if y.shape != (count,):
+        raise ValueError(f"Labels came with shape [{text(y.shape)}] for {count} examples; [{count}] is wanted.")
+    if count and not (smallest_label(labels) <= y.min() and y.max() < labels.num_classes):
+        raise ValueError(label_sentence(labels, y.min(), y.max()))
+    return y
+
+
+def check_label_type(name, is_integer):
+    if not is_integer:
+        raise ValueError(f'Labels came as {name}; whole numbers are wanted: cast them with .astype("int64").')
+
+
+def missing_labels(labels):
+    return f"Labels are missing; {label_range(labels)} is wanted for each example: pass them as fit(x, y)."
+
+
+def label_sentence(labels, low, high):
+    return f"Labels are in [{low}, {high}]; {label_range(labels)} is wanted for each example."
+
+
+def label_range(labels):
+    unlabelled = f", or {UNLABELLED} where there is none," if labels.some else ""
+    return f"a number from 0 to {labels.num_classes - 1}{unlabelled}"
+
+
+def smallest_label(labels):
+    return UNLABELLED if labels.some else 0
+
+
 def in_range(x, values, numpy):
     """Elementwise, whether `x` is in the range called `values`; `numpy` is the namespace of its kind of array."""
     if values == "binary":
@@ -69,7 +120,7 @@ def in_range(x, values, numpy):
     return numpy.isfinite(x)
 
 
-def checked_dataset(dataset, event_shape, values):
+def checked_dataset(dataset, event_shape, values, labels=None):
     spec = dataset.element_spec
     first = spec[0] if isinstance(spec, tuple) else spec
     if not isinstance(first, tf.TensorSpec):
@@ -77,6 +128,10 @@ def checked_dataset(dataset, event_shape, values):
     check_type(first.dtype.name, first.dtype.is_floating)
     if first.shape.rank is not None:
         check_shape(tuple(first.shape), event_shape)
+    if labels:
+        if not isinstance(spec, tuple) or len(spec) < 2:
+            raise ValueError(missing_labels(labels))
+        check_label_type(spec[1].dtype.name, spec[1].dtype.is_integer)
 
     def check(*element):
         images = element[0]
@@ -87,6 +142,10 @@ def checked_dataset(dataset, event_shape, values):
             tf.debugging.Assert(right, [REFUSED_SHAPE[0], tf.shape(images), REFUSED_SHAPE[1]], summarize=10),
             tf.debugging.Assert(good, [REFUSED_VALUES[0], low, high, REFUSED_VALUES[1]]),
         ]
+        if labels:
+            smallest, largest = tf.reduce_min(element[1]), tf.reduce_max(element[1])
+            known = (smallest >= smallest_label(labels)) & (largest < labels.num_classes)
+            refusals.append(tf.debugging.Assert(known, [REFUSED_LABELS[0], smallest, largest, REFUSED_LABELS[1]]))
         with tf.control_dependencies(refusals):
             images = tf.reshape(images, (-1, *event_shape))
         return (images, *element[1:]) if isinstance(spec, tuple) else images
@@ -102,20 +161,24 @@ def has_shape(images, event_shape):
 
 
 class CheckedPyDataset(keras.utils.PyDataset):
-    """A PyDataset whose batches pass through `checked_array`."""
+    """A PyDataset whose batches pass through `checked_array` and `checked_labels`."""
 
-    def __init__(self, dataset, event_shape, values):
+    def __init__(self, dataset, event_shape, values, labels=None):
         super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
-        self.dataset, self.event_shape, self.values = dataset, event_shape, values
+        self.dataset, self.event_shape, self.values, self.labels = dataset, event_shape, values, labels
 
     def __len__(self):
         return len(self.dataset)
 
     def __getitem__(self, index):
         batch = self.dataset[index]
-        if isinstance(batch, tuple):
-            return (checked_array(batch[0], self.event_shape, self.values), *batch[1:])
-        return checked_array(batch, self.event_shape, self.values)
+        if not isinstance(batch, tuple):
+            batch = (batch,)
+        x = checked_array(batch[0], self.event_shape, self.values)
+        if self.labels:
+            y = checked_labels(batch[1] if len(batch) > 1 else None, len(x), self.labels)
+            return (x, y, *batch[2:])
+        return (x, *batch[1:]) if len(batch) > 1 else x
 
     def on_epoch_begin(self):
         self.dataset.on_epoch_begin()
@@ -125,17 +188,20 @@ class CheckedPyDataset(keras.utils.PyDataset):
 
 
 @contextlib.contextmanager
-def refusals_as_value_errors(event_shape, values):
+def refusals_as_value_errors(event_shape, values, labels=None):
     """Turn a refusal inside a `tf.data` pipeline or a `PyDataset` into the ValueError that an array raises."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        raised_in_python = re.search(r"ValueError: (Examples .*|There are 0 examples.*)", str(error))
+        raised_in_python = re.search(r"ValueError: (Examples .*|Labels .*|There are 0 examples.*)", str(error))
         if raised_in_python:  # by a PyDataset, whose batches TensorFlow asks for
             raise ValueError(raised_in_python[1]) from None
-        low_and_high, shape = (numbers_between(marks, str(error)) for marks in (REFUSED_VALUES, REFUSED_SHAPE))
-        if not low_and_high and not shape:
+        marks = (REFUSED_VALUES, REFUSED_SHAPE, REFUSED_LABELS)
+        low_and_high, shape, label = (numbers_between(each, str(error)) for each in marks)
+        if not low_and_high and not shape and not label:
             raise
+        if label:
+            raise ValueError(label_sentence(labels, *label)) from None
         if low_and_high:
             raise ValueError(value_sentence(values, *map(float, low_and_high))) from None
         raise ValueError(shape_sentence(tuple(map(int, shape)), event_shape)) from None

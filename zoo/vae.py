@@ -65,8 +65,8 @@ class VAE(Generative):
     2015): over the whole array, or over the first 100 batches of a `tf.data.Dataset` or `PyDataset`. With a Gaussian
     likelihood it is the mean itself, and the noise starts at the standard deviation of the pixels about it.
 
-    Call: images -> {"images": the binary images, "loc", "scale", "logits"}, for one z drawn from q(z|x) per image; with
-    a Gaussian likelihood "mean" in place of "logits".
+    Call: images -> {"images": the binary images, "loc", "scale", "z", "logits"}, for one z drawn from q(z|x) per image;
+    with a Gaussian likelihood "mean" in place of "logits".
 
     Example:
         >>> vae = VAE(event_shape=(8, 8, 1), latent_dim=2)
@@ -110,9 +110,7 @@ class VAE(Generative):
         self.likelihood_family = likelihood  # `likelihood` is the distribution
         self.check_arguments()
 
-        shape_and_layers = (self.event_shape, self.latent_dim, network, self.hidden, activation, self.dtype_policy)
-        self.encoder = networks.encoder(*shape_and_layers)
-        self.decoder = networks.decoder(*shape_and_layers, head=self.head)
+        self.encoder, self.decoder = self.new_encoder(), self.new_decoder()
         if self.is_gaussian:
             self.log_noise_scale = self.add_weight(
                 shape=(), initializer="zeros", dtype="float32", autocast=False, name="log_noise_scale"
@@ -121,6 +119,15 @@ class VAE(Generative):
 
         self.nll = keras.metrics.Mean(name="nll")
         self.kl = keras.metrics.Mean(name="kl")
+
+    def new_encoder(self):
+        return networks.encoder(*self.shape_and_layers())
+
+    def new_decoder(self):
+        return networks.decoder(*self.shape_and_layers(), head=self.head)
+
+    def shape_and_layers(self):
+        return (self.event_shape, self.latent_dim, self.network, self.hidden, self.activation, self.dtype_policy)
 
     def check_arguments(self):
         if self.network not in networks.NETWORKS:
@@ -173,7 +180,10 @@ class VAE(Generative):
 
     def posterior(self, x):
         """q(z|x) of images x [batch, *event_shape], such as the likelihood is of; event_shape [latent_dim]."""
-        code = self.encoder(x)
+        return self.posterior_of(self.encoder(x))
+
+    def posterior_of(self, code):
+        """q(z|x) of what the encoder gives, {"loc", "scale"}."""
         return diag_gaussian(code["loc"], code["scale"])
 
     def likelihood(self, z):
@@ -199,21 +209,24 @@ class VAE(Generative):
     def call(self, x, training=None):
         images = self.binarize(x, self.draw_seed())
         code = self.encoder(images, training=training)
-        z = diag_gaussian(code["loc"], code["scale"]).sample(seed=self.draw_seed())
-        return {"images": images, **code, **self.decoder(z, training=training)}
+        z = self.posterior_of(code).sample(seed=self.draw_seed())
+        return {"images": images, **code, "z": z, **self.decoder(z, training=training)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        posterior = diag_gaussian(y_pred["loc"], y_pred["scale"])
-        likelihood = self.likelihood_of(y_pred)
+        posterior, likelihood = self.posterior_of(y_pred), self.likelihood_of(y_pred)
 
         # -ELBO(x) = -log p(x|z) + KL(q(z|x) || p(z)),  z ~ q(z|x)
         nll = -likelihood.log_prob(y_pred["images"])
-        kl = tfd.kl_divergence(posterior, self.prior)
+        kl = self.kl_divergence(posterior, y_pred["z"])
         loss = nll + (self.warmed_up_beta() if training else self.beta) * kl
 
         self.nll.update_state(nll, sample_weight)
         self.kl.update_state(kl, sample_weight)
         return self.mean_over_batch(loss, sample_weight)
+
+    def kl_divergence(self, posterior, z):
+        """KL(q(z|x) || p(z)) in closed form: float32 [batch]; `z`, drawn from q(z|x), is for priors that have none."""
+        return tfd.kl_divergence(posterior, self.prior)
 
     def warmed_up_beta(self):
         if not self.warm_up_steps:
@@ -243,7 +256,7 @@ class VAE(Generative):
         images = self.binarize(self.tensor(x), stateless_seed(seed, 0))
         posterior = self.posterior(images)
         z = posterior.sample(seed=stateless_seed(seed, 1))
-        return self.likelihood(z).log_prob(images) - tfd.kl_divergence(posterior, self.prior)
+        return self.likelihood(z).log_prob(images) - self.kl_divergence(posterior, z)
 
     def log_prob(self, x, num_importance_samples=100, seed=0):
         """log p(x) by importance sampling from q(z|x), in nats: float32 [batch]; see `importance_estimate`."""
@@ -279,6 +292,10 @@ class VAE(Generative):
 
     # Generation.
 
+    def draw_prior(self, num_samples, seed):
+        """z ~ p(z): float32 [num_samples, latent_dim]."""
+        return tf.random.stateless_normal((num_samples, self.latent_dim), seed)
+
     def decode(self, z):
         """E[x|z] of codes z [batch, latent_dim]: pixel probabilities, or means, [batch, *event_shape]."""
         decoded = self.decoder(z)
@@ -291,8 +308,7 @@ class VAE(Generative):
         same images.
         """
         at_least("num_samples", num_samples, 1)
-        z = tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
-        images = self.in_batches(self.decode, z)
+        images = self.in_batches(self.decode, self.draw_prior(num_samples, stateless_seed(seed, 0)))
         if noise and self.is_gaussian:
             normal = tf.random.stateless_normal(images.shape, stateless_seed(seed, 1)).numpy()
             images += self.noise_scale.numpy() * normal
