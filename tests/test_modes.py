@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -433,3 +434,11 @@ class StudyTest(tf.test.TestCase):
             schedule = model.optimizers[player].get_config()["learning_rate"]["config"]
             self.assertEqual((schedule["decay_steps"], schedule["alpha"]), (steps, 0.02))
         self.assertEqual(model.steps_per_execution, 50)
+
+    def test_an_exponential_fall_ends_where_it_says_and_is_among_the_settings(self):
+        """1e-3 to 1e-6 over 100 steps: at half of them their geometric mean. (float32, hence six digits.)"""
+        schedule = study.optimizer(protocols.SHARP_ADAM, 100).get_config()["learning_rate"]
+        rate = keras.optimizers.schedules.deserialize(schedule)
+        self.assertAllClose([rate(0), rate(50), rate(100)], [1e-3, 1e-3 / 1000**0.5, 1e-6], rtol=1e-6, atol=0)
+        settings = protocols.SHARP.settings(protocols.SHARP.method_named("r3gan"))
+        self.assertTrue(settings["optimizers"]["generator"]["exponential"])

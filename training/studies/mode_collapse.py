@@ -317,9 +317,11 @@ def compiled(run):
 
 
 def optimizer(adam, steps):
-    learning_rate = adam.learning_rate
-    if adam.decay != 1.0:
-        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=adam.decay)
+    learning_rate, schedules = adam.learning_rate, keras.optimizers.schedules
+    if adam.exponential:
+        learning_rate = schedules.ExponentialDecay(learning_rate, steps, adam.decay)
+    elif adam.decay != 1.0:
+        learning_rate = schedules.CosineDecay(learning_rate, steps, alpha=adam.decay)
     return keras.optimizers.Adam(learning_rate, adam.beta_1, adam.beta_2)
 
 
