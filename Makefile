@@ -1,7 +1,7 @@
 # Each target makes what it needs on a fresh machine: a virtual environment, the packages, then the work.
 #
 #   make demo     train, evaluate, export and verify a VAE on scikit-learn's digits (nothing downloaded but packages)
-#   make test     the test suite
+#   make test     the whole test suite; pytest alone leaves out what is marked slow
 #   make lint     ruff
 #   make bench    against PyTorch, pythae and scikit-learn (large packages)
 #   make clean    remove the environments and what the demo made
@@ -26,7 +26,7 @@ demo: $(VENV)/ready
 	@echo "artifact:    $(ARTIFACT)"
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -4,9 +4,11 @@ import numpy as np
 
 VALUES = {
     "standard_normal": "draws from a standard normal distribution",
+    "uniform": "draws from the uniform distribution over [0, 1)",
     "binary": "0 and 1 only",
     "unit_interval": "numbers in [0, 1]",
     "real": "any finite numbers",
+    "label": "classes, 0 to {last}",
 }
 
 CARD = """\
@@ -120,7 +122,9 @@ def tensor_text(tensor):
     text = f"{tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
     if "smallest_of" in tensor:
         return f"{text}, index of the smallest of `{tensor['smallest_of']}`"
-    return f"{text}, {VALUES[tensor['values']]}" if "values" in tensor else text
+    if "values" not in tensor:
+        return text
+    return f"{text}, {VALUES[tensor['values']].format(last=tensor.get('num_classes', 0) - 1)}"
 
 
 def endpoint_text(name, description):
@@ -138,13 +142,16 @@ def example_shape(tensor):
 
 
 def input_code(name, tensor):
+    shape = example_shape(tensor)
     draw = {
-        "standard_normal": "np.random.default_rng(0).standard_normal({})",
-        "binary": "np.random.default_rng(0).integers(0, 2, {})",
-        "unit_interval": "np.random.default_rng(0).random({})",
-        "real": "np.random.default_rng(0).standard_normal({})",
+        "standard_normal": f'standard_normal({shape}, "float32")',
+        "uniform": f'random({shape}, "float32")',
+        "binary": f'integers(0, 2, {shape}).astype("float32")',
+        "unit_interval": f'random({shape}, "float32")',
+        "real": f'standard_normal({shape}, "float32")',
+        "label": f'integers(0, {tensor.get("num_classes")}, {shape}, "int64")',
     }[tensor["values"]]
-    return f'{name} = {draw.format(example_shape(tensor))}.astype("float32")'
+    return f"{name} = np.random.default_rng(0).{draw}"
 
 
 def binding_code(description):

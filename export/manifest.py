@@ -26,7 +26,7 @@ SAVED_MODEL_FILES = (
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of endpoints, their inputs and outputs, and dynamic axes
-INPUT_DTYPES = ("float32",)
+INPUT_DTYPES = ("float32", "int64")  # the latter of labels alone
 OUTPUT_DTYPES = ("float32", "int64")
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*)")
 REPLACE_IT = "fetch the artifact again, or export it again."
@@ -58,12 +58,14 @@ def describe(endpoint):
     """A `zoo.Endpoint` as plain JSON: what every check and every reader of the artifact goes by."""
     return {
         "summary": endpoint.summary,
-        "inputs": {
-            name: {"shape": list(each.shape), "dtype": "float32", "values": each.values}
-            for name, each in endpoint.inputs.items()
-        },
+        "inputs": {name: describe_input(each) for name, each in endpoint.inputs.items()},
         "outputs": {name: describe_output(each) for name, each in endpoint.outputs.items()},
     }
+
+
+def describe_input(each):
+    description = {"shape": list(each.shape), "dtype": each.dtype, "values": each.values}
+    return description if each.num_classes is None else {**description, "num_classes": each.num_classes}
 
 
 def describe_output(output):
@@ -102,6 +104,7 @@ def is_description(name, description):
     return (
         are_tensors(inputs, INPUT_DTYPES)
         and are_tensors(outputs, OUTPUT_DTYPES)
+        and all(is_label(each) for each in inputs.values() if each["dtype"] == "int64" or each.get("values") == "label")
         and all(is_index(each, outputs) for each in outputs.values() if "smallest_of" in each)
     )
 
@@ -118,6 +121,17 @@ def is_tensor(tensor, dtypes):
         and shape[:1] == ["batch"]
         and tensor.get("dtype") in dtypes
         and all(NAME.fullmatch(size) if isinstance(size, str) else type(size) is int and size > 0 for size in shape)
+    )
+
+
+def is_label(tensor):
+    """Whether an input is one class an example, 0 ... num_classes - 1."""
+    num_classes = tensor.get("num_classes")
+    return (
+        tensor.get("values") == "label"
+        and (tensor["shape"], tensor["dtype"]) == (["batch"], "int64")
+        and type(num_classes) is int
+        and num_classes > 0
     )
 
 

@@ -26,19 +26,23 @@ PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 # What the runtimes have to agree on: every batch size, with random inputs from every seed, and with each input in turn
 # held at the edges of what it takes: codes at the mean of the prior and 8 standard deviations off, images black, white,
-# real numbers far from those drawn.
+# real numbers far from those drawn, the first class and the last.
 BATCH_SIZES = (0, 1, 3, 17, 128)
 OTHER_SIZES = (1, 5)  # of every other dynamic axis
 SEEDS = (0, 1, 2)
 EDGES = {
     "standard_normal": (0.0, 8.0, -8.0),
+    "uniform": (0.0, np.nextafter(np.float32(1), np.float32(0))),
     "binary": (0.0, 1.0),
     "unit_interval": (0.0, 1.0),
     "real": (0.0, 100.0, -100.0),
 }
+VALUES = (*EDGES, "label")  # what inputs may hold
+NOISE = {"standard_normal", "uniform"}
 REAL_SCALE = 3.0  # standard deviation of the real numbers drawn
 GOLDEN_SIZES = {"batch": 4, "other": 5, "seed": 1234}
-GRID = 8  # samples.png is a grid of so many rows and columns
+GRID = 8  # samples.png is a grid of so many rows and columns; of images of classes, with a column for each
+MOST_COLUMNS = 16
 CELL = 48  # pixels: images in the grid are enlarged by the largest whole factor that stays within it
 
 
@@ -159,12 +163,12 @@ def checked_endpoints(model):
     endpoints = model.endpoints()
     for name, endpoint in endpoints.items():
         values = {each.values for each in endpoint.inputs.values()}
-        if not artifact.is_description(name, artifact.describe(endpoint)) or not values <= EDGES.keys():
+        if not artifact.is_description(name, artifact.describe(endpoint)) or not values <= {*VALUES}:
             raise ValueError(
                 f"Endpoint {name!r} of {type(model).__name__} cannot be described: names are lower-case words, the "
-                f"first axis of each tensor is 'batch', inputs hold one of {', '.join(EDGES)}, outputs are one of "
-                f"{', '.join(artifact.OUTPUT_DTYPES)}, and smallest_of, of an int64 output, names a float32 output "
-                "with one more axis."
+                f"first axis of each tensor is 'batch', inputs hold one of {', '.join(VALUES)}, labels are ('batch',) "
+                f"with num_classes, outputs are one of {', '.join(artifact.OUTPUT_DTYPES)}, and smallest_of, of an "
+                "int64 output, names a float32 output with one more axis."
             )
     return endpoints
 
@@ -228,38 +232,44 @@ def onnx_metadata(name, manifest):
 
 
 def draw_inputs(endpoint, batch, other, seed, held=None):
-    """Inputs of `endpoint`, name -> float32 array, with `held` in place of what would be drawn.
+    """Inputs of `endpoint`, name -> array, with `held` in place of what would be drawn.
 
     Args:
         batch: size of the batch axis.
         other: size of every other dynamic axis.
         seed: of the draws.
-        held: name -> number that fills the whole input.
+        held: name -> number that fills the whole input, or an array of its shape.
     """
     generator, inputs = np.random.default_rng(seed), {}
     for name, each in endpoint.inputs.items():
         shape = [batch if size == "batch" else other if isinstance(size, str) else size for size in each.shape]
-        inputs[name] = draw(generator, each.values, shape)
+        inputs[name] = draw(generator, each, shape)
         if held and name in held:
-            inputs[name] = np.full(shape, held[name], "float32")
+            inputs[name] = np.full(shape, held[name], each.dtype)
     return inputs
 
 
-def draw(generator, values, shape):
-    """A random float32 array of the kind `values`, a key of `EDGES`."""
-    if values == "standard_normal":
+def draw(generator, each, shape):
+    """A random array of what the `zoo.Input` holds."""
+    if each.values == "standard_normal":
         return generator.standard_normal(shape, dtype="float32")
-    if values == "real":
+    if each.values == "real":
         return REAL_SCALE * generator.standard_normal(shape, dtype="float32")
-    if values == "unit_interval":
+    if each.values in ("unit_interval", "uniform"):
         return generator.random(shape, dtype="float32")
+    if each.values == "label":
+        return generator.integers(0, each.num_classes, shape)
     return generator.integers(0, 2, shape).astype("float32")  # "binary"
+
+
+def edges_of(each):
+    return (0, each.num_classes - 1) if each.values == "label" else EDGES[each.values]
 
 
 def every_input(endpoint):
     """All the inputs on which the runtimes have to agree; see the constants above."""
     has_other = any(isinstance(size, str) for each in endpoint.inputs.values() for size in each.shape[1:])
-    edges = [{name: value} for name, each in endpoint.inputs.items() for value in EDGES[each.values]]
+    edges = [{name: value} for name, each in endpoint.inputs.items() for value in edges_of(each)]
     for batch in BATCH_SIZES:
         for other in OTHER_SIZES if has_other else OTHER_SIZES[:1]:
             for seed in SEEDS:
@@ -301,22 +311,26 @@ def measured_errors(name, endpoint, keras_function, runtimes):
 
 
 def turns_noise_into_images(endpoint):
-    """Whether the endpoint takes noise alone, and its first output holds gray or coloured images."""
+    """Whether the endpoint takes noise, beside it labels at most, and its first output holds images."""
     output = next(iter(endpoint.outputs.values()))
-    from_noise = all(each.values == "standard_normal" for each in endpoint.inputs.values())
-    return from_noise and len(output.shape) == 4 and output.shape[-1] in (1, 3)
+    kinds = {each.values for each in endpoint.inputs.values()}
+    from_noise = kinds & NOISE and kinds <= {*NOISE, "label"}
+    return bool(from_noise) and len(output.shape) == 4 and output.shape[-1] in (1, 3)
 
 
 def write_samples(path, endpoint, session):
-    """A grid of images from the exported endpoint, the first output of which they are."""
+    """A grid of images from the exported endpoint, the first output of which they are; labels in turn."""
     name = next(iter(endpoint.outputs))
-    images = session(draw_inputs(endpoint, batch=GRID * GRID, other=1, seed=0))[name]
+    num_classes = {key: each.num_classes for key, each in endpoint.inputs.items() if each.values == "label"}
+    columns = next((number for number in num_classes.values() if number <= MOST_COLUMNS), GRID)
+    labels = {key: np.arange(GRID * columns) % number for key, number in num_classes.items()}
+    images = session(draw_inputs(endpoint, batch=GRID * columns, other=1, seed=0, held=labels))[name]
     pixels = np.round(255 * np.clip(images, 0.0, 1.0)).astype("uint8")
     factor = max(1, CELL // max(pixels.shape[1:3]))
     pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
     pixels = np.pad(pixels, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=96)  # a gray line between the images
-    rows = pixels.reshape(GRID, GRID, *pixels.shape[1:]).swapaxes(1, 2)  # [row, height, column, width, channels]
-    picture = rows.reshape(GRID * pixels.shape[1], GRID * pixels.shape[2], -1)[:-1, :-1]
+    rows = pixels.reshape(GRID, columns, *pixels.shape[1:]).swapaxes(1, 2)  # [row, height, column, width, channels]
+    picture = rows.reshape(GRID * pixels.shape[1], columns * pixels.shape[2], -1)[:-1, :-1]
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
 
 

@@ -55,7 +55,7 @@ def write(model, endpoints, folder):
     for name, endpoint in endpoints.items():
         signature = [
             keras.InputSpec(
-                shape=[None if isinstance(size, str) else size for size in each.shape], dtype="float32", name=key
+                shape=[None if isinstance(size, str) else size for size in each.shape], dtype=each.dtype, name=key
             )
             for key, each in endpoint.inputs.items()
         ]
@@ -208,7 +208,7 @@ def check_tensors(signature, found, declared):
 
 
 def open_signatures(folder):
-    """name -> function of a checked SavedModel, each from name -> float32 array to name -> array."""
+    """name -> function of a checked SavedModel, each from name -> array to name -> array."""
     import tensorflow as tf
 
     try:

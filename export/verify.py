@@ -117,6 +117,7 @@ def read_golden(folder, name, description):
     with naming(path):
         arrays = read_arrays(folder / path, wanted)
         check_sizes(arrays, wanted)
+        check_labels(arrays, wanted)
     return tuple({key: arrays[f"{kind[:-1]}_{key}"] for key in description[kind]} for kind in ("inputs", "outputs"))
 
 
@@ -144,6 +145,17 @@ def check_sizes(arrays, tensors):
             for size, axis in zip(shape, tensor["shape"], strict=True)
         ):
             raise ValueError(f"{name} is {arrays[name].dtype} {shape}; {tensor['dtype']} {tensor['shape']} is declared")
+
+
+def check_labels(arrays, tensors):
+    """See that inputs which are labels hold classes that there are."""
+    for name, tensor in tensors.items():
+        labels = arrays[name]
+        if tensor.get("values") != "label" or not labels.size:
+            continue
+        low, high, last = labels.min(), labels.max(), tensor["num_classes"] - 1
+        if not 0 <= low <= high <= last:
+            raise ValueError(f"{name} holds labels from {low} to {high}; 0 to {last} are wanted")
 
 
 # Comparison.

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import test_training
 from PIL import Image
@@ -162,6 +163,7 @@ class BiGANTest(OneRun):
         self.assertSamples(self.run_folder)
 
 
+@pytest.mark.slow
 class ResumeTest(test_training.ResumeTest):
     """kill -9, as for the VAE: weights, average and both optimizers end bit-identical."""
 

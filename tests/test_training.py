@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -158,6 +159,7 @@ class RunFolderTest(tf.test.TestCase):
             record(self.workdir, self.get_temp_dir())
 
 
+@pytest.mark.slow
 class ResumeTest(tf.test.TestCase):
     """In processes of their own, killed at instants drawn by a fixed seed."""
 

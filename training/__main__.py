@@ -54,11 +54,11 @@ def tuples(arguments):
 
 def print_recipes():
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from training.recipes import RECIPES, REFERENCES
 
-    table = Table("recipe", "what", "published")
+    table = Table(Column("recipe", min_width=max(map(len, RECIPES))), "what", "published")
     for recipe in RECIPES.values():
         reference = REFERENCES.get(recipe.name)
         published = f"{reference.metric} {reference.value} +- {reference.standard_deviation}" if reference else ""

@@ -6,7 +6,7 @@ import time
 import keras
 
 import zoo
-from training.pictures import save_reconstructions, save_samples
+from training.pictures import draw_by_class, save_reconstructions, save_samples
 from training.run_folder import best_epoch, out_of_patience
 
 PICTURES = 64  # samples in a grid
@@ -44,12 +44,13 @@ class FinishEpoch(keras.callbacks.Callback):
         seconds: that these epochs took.
         identity: one line that names the data, for each row.
         held_out: the validation examples: images, the first of which are reconstructed, or points.
+        labels: theirs, [N], of a model that learns from labels.
     """
 
-    def __init__(self, run, recipe, history, seconds, identity, held_out):
+    def __init__(self, run, recipe, history, seconds, identity, held_out, labels=None):
         super().__init__()
         self.run, self.recipe, self.history, self.seconds = run, recipe, history, seconds
-        self.identity, self.held_out = identity, held_out
+        self.identity, self.held_out, self.labels = identity, held_out, labels
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -72,11 +73,13 @@ class FinishEpoch(keras.callbacks.Callback):
 
     def draw_pictures(self, epoch):
         are_images = self.held_out.ndim == 4
-        samples = self.model.sample(PICTURES if are_images else len(self.held_out), seed=SAMPLE_SEED)
-        save_samples(samples, self.held_out, self.run.samples_path / f"epoch_{epoch:04d}.png")
+        samples, columns = draw_by_class(self.model, PICTURES if are_images else len(self.held_out), SAMPLE_SEED)
+        save_samples(samples, self.held_out, self.run.samples_path / f"epoch_{epoch:04d}.png", columns)
         if are_images and hasattr(self.model, "reconstruct"):
             originals = self.held_out[:RECONSTRUCTIONS].astype("float32")
-            reconstructions = self.model.reconstruct(originals)
+            needs_labels = self.model.labels is not None and not self.model.labels.some
+            labels = (self.labels[:RECONSTRUCTIONS],) if needs_labels else ()
+            reconstructions = self.model.reconstruct(originals, *labels)
             save_reconstructions(originals, reconstructions, self.run.samples_path / "reconstructions.png")
 
 

@@ -7,6 +7,9 @@
 
 A draw depends on (seed, epoch, index of the example) and the order of the batches on (seed, epoch), so a resumed run
 sees what the uninterrupted one would have seen, whatever the size of its batches.
+
+Training may keep a few of the labels, as many of each class; which ones depends on a seed of its own alone. Every other
+training example then has the label -1.
 """
 
 import difflib
@@ -20,6 +23,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+
+from zoo.inputs import UNLABELLED
 
 BINARIZATIONS = ("none", "dynamic", "static", "threshold")
 SPLITS = ("train", "validation", "test")
@@ -46,6 +51,46 @@ class Data:
     @property
     def event_shape(self):
         return self.images["train"].shape[1:]
+
+    @property
+    def num_classes(self):
+        """Labels are 0 ... num_classes - 1; None where there are none."""
+        return 1 + int(max(labels.max() for labels in self.labels.values())) if self.labels else None
+
+    def labels_of(self, split):
+        """int64 [N]."""
+        if not self.labels:
+            raise ValueError(f"{self.name} has no labels; choose data that have some, such as digits or mnist.")
+        return self.labels[split].astype("int64")
+
+    def kept_labels(self, num_labels, label_seed):
+        """The training labels, int64 [N], with -1 in place of all but `num_labels`, as many of each class; 0: all.
+
+        A function of (num_labels, label_seed) in which the fewer are among the more.
+
+        Raises:
+            ValueError: where there are not so many, or classes cannot have equal shares of them.
+        """
+        labels, num_classes = self.labels_of("train"), self.num_classes
+        if not num_labels:
+            return labels
+        each, rest = divmod(num_labels, num_classes)
+        if rest:
+            raise ValueError(
+                f"num_labels is {num_labels}, of which {num_classes} classes cannot have equal shares; ask for a "
+                f"multiple of {num_classes}, or for 0, which keeps all."
+            )
+        counts = np.bincount(labels, minlength=num_classes)
+        if each > counts.min():
+            raise ValueError(
+                f"num_labels is {num_labels}, {each} of each class, but class {counts.argmin()} has {counts.min()} of "
+                f"the {len(labels)} labels; ask for fewer, or for 0, which keeps all."
+            )
+        order = generator("labels", label_seed).permutation(len(labels))
+        kept = np.full_like(labels, UNLABELLED)
+        for label in range(num_classes):
+            kept[order[labels[order] == label][:each]] = label
+        return kept
 
     @property
     def is_binary(self):
@@ -85,6 +130,11 @@ class Data:
             "sha256": sha256_of(self.images[split]),
         }
 
+    def identity_of_labels(self, num_labels, label_seed):
+        """Which of the training labels are kept, besides `identity`."""
+        kept = self.kept_labels(num_labels, label_seed)
+        return {"count": int(np.sum(kept != UNLABELLED)), "sha256": sha256_of(kept)}
+
 
 def sha256_of(images):
     """Of shape, type and bytes."""
@@ -99,8 +149,8 @@ def gray(images, levels):
     return images.astype("float32") / np.float32(levels)
 
 
-def binarize(images, levels, binarization, seed, epoch):
-    """uint8 0 and 1, or with "none" the gray values. Example i depends on (seed, epoch, i) alone."""
+def binarize(images, levels, binarization, seed, epoch, purpose="binarization"):
+    """uint8 0 and 1, or with "none" the gray values. Example i depends on (purpose, seed, epoch, i) alone."""
     if binarization == "none":
         return gray(images, levels)
     if binarization == "threshold":
@@ -110,7 +160,7 @@ def binarize(images, levels, binarization, seed, epoch):
     binary = np.empty(images.shape, "uint8")
     for block, start in enumerate(range(0, len(images), BLOCK)):
         probabilities = gray(images[start : start + BLOCK], levels)
-        uniform = generator("binarization", seed, epoch, block).random(probabilities.shape, dtype="float32")
+        uniform = generator(purpose, seed, epoch, block).random(probabilities.shape, dtype="float32")
         binary[start : start + BLOCK] = uniform < probabilities
     return binary
 
@@ -122,46 +172,101 @@ def generator(purpose, *key):
 
 def epoch_of_images(images, levels, binarization, seed, epoch):
     """One epoch's images in one epoch's order: [N, height, width, channels], of the type that `binarize` gives."""
-    order = generator("order", seed, epoch).permutation(len(images))
-    return binarize(images, levels, binarization, seed, epoch)[order]
+    return binarize(images, levels, binarization, seed, epoch)[order_of(len(images), seed, epoch)]
 
 
-def steps_per_epoch(data, batch_size):
-    """Batches in an epoch; the last one holds the rest."""
+def order_of(count, seed, epoch):
+    return generator("order", seed, epoch).permutation(count)
+
+
+def steps_per_epoch(data, batch_size, labels_per_batch=0):
+    """Batches in an epoch, which shows each example once besides the labelled rows; the last one holds the rest."""
     count = len(data.images["train"])
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are {count} training images; ask for fewer.")
-    return -(-count // batch_size)
+    if labels_per_batch >= batch_size:
+        raise ValueError(
+            f"labels_per_batch is {labels_per_batch}, which leaves no row for unlabelled examples in a batch of "
+            f"{batch_size}; ask for fewer."
+        )
+    return -(-count // (batch_size - labels_per_batch))
 
 
-def training_batches(data, binarization, batch_size, seed, first_epoch=0):
+def training_batches(data, binarization, batch_size, seed, first_epoch=0, labels=None, labels_per_batch=0):
     """Training batches of epoch `first_epoch`, then of the next, without end: float32 [batch, ...].
 
     Hand it to `fit` with `steps_per_epoch`: Keras then keeps one iterator over all epochs. The next epoch is drawn
     while the present one trains.
+
+    Args:
+        labels: int64 [N], -1 where there is none; the batches are then pairs (x, y), y int64 [batch].
+        labels_per_batch: so many rows of each batch are labelled examples, taken in turn; the others go through all
+            examples as in every epoch, and their labels are hidden. 0: labels lie where they lie.
     """
     data.check_binarization(binarization)
-    images, steps = data.images["train"], steps_per_epoch(data, batch_size)
+    steps = steps_per_epoch(data, batch_size, labels_per_batch)
+    rows = len(data.images["train"]) + steps * labels_per_batch
+    kind = tf.float32 if binarization == "none" else tf.uint8
 
     def draw(epoch):
-        return epoch_of_images(images, data.levels, binarization, seed, int(epoch))
+        examples = epoch_of_images(data.images["train"], data.levels, binarization, seed, int(epoch))
+        if labels is None:
+            return examples
+        if not labels_per_batch:
+            return examples, labels[order_of(len(labels), seed, int(epoch))]
+        count = steps * labels_per_batch
+        chosen, chosen_labels = labelled_rows(data, binarization, labels, seed, int(epoch) * count, count)
+        is_chosen = np.arange(rows) % batch_size < labels_per_batch
+        together, targets = np.empty((rows, *data.event_shape), examples.dtype), np.full(rows, UNLABELLED)
+        together[is_chosen], together[~is_chosen] = chosen, examples
+        targets[is_chosen] = chosen_labels
+        return together, targets
 
-    def epoch_of_batches(examples):
-        examples = tf.ensure_shape(examples, images.shape)
-        return tf.data.Dataset.range(steps).map(
-            lambda step: tf.cast(examples[step * batch_size : (step + 1) * batch_size], tf.float32)
-        )
+    def epoch_of_batches(examples, *targets):
+        examples = tf.ensure_shape(examples, (rows, *data.event_shape))
+        targets = [tf.ensure_shape(each, (rows,)) for each in targets]
+
+        def batch(step):
+            part = slice(step * batch_size, (step + 1) * batch_size)
+            images = tf.cast(examples[part], tf.float32)
+            return (images, *(each[part] for each in targets)) if targets else images
+
+        return tf.data.Dataset.range(steps).map(batch)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
-    kind = tf.float32 if binarization == "none" else tf.uint8
-    drawn = epochs.map(lambda epoch: tf.numpy_function(draw, [epoch], kind)).prefetch(1)
-    return drawn.flat_map(epoch_of_batches).prefetch(tf.data.AUTOTUNE)
+    if labels is None:
+        drawn = epochs.map(lambda epoch: tf.numpy_function(draw, [epoch], kind))
+    else:
+        drawn = epochs.map(lambda epoch: tuple(tf.numpy_function(draw, [epoch], (kind, tf.int64))))
+    return drawn.prefetch(1).flat_map(epoch_of_batches).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(examples, batch_size=500):
-    """Batches of the same examples each time, in their order: float32."""
-    batches = tf.data.Dataset.from_tensor_slices(examples).batch(batch_size)
-    return batches.map(lambda images: tf.cast(images, tf.float32)).prefetch(tf.data.AUTOTUNE)
+def labelled_rows(data, binarization, labels, seed, start, count):
+    """(examples, labels) of rows `start` ... `start + count - 1` of the endless sequence of labelled examples.
+
+    It goes through all of them, each time in an order and with a binarization of its own: functions of (seed, pass).
+    """
+    images, levels = data.images["train"], data.levels
+    if binarization == "static":  # drawn once, by the place in the split
+        images, levels, binarization = binarize(images, levels, binarization, seed, 0), 1, "threshold"
+    kept = np.flatnonzero(labels != UNLABELLED)
+    images, kept_labels = images[kept], labels[kept]
+    parts = []
+    for turn in range(start // len(kept), -(-(start + count) // len(kept))):
+        order = generator("labelled order", seed, turn).permutation(len(kept))
+        order = order[max(0, start - turn * len(kept)) : start + count - turn * len(kept)]
+        examples = binarize(images, levels, binarization, seed, turn, "labelled binarization")
+        parts.append((examples[order], kept_labels[order]))
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
+def evaluation_batches(examples, batch_size=500, labels=None):
+    """Batches of the same examples each time, in their order: float32; with `labels` [N] pairs (x, y), y int64."""
+    if labels is None:
+        batches = tf.data.Dataset.from_tensor_slices(examples).batch(batch_size)
+        return batches.map(lambda images: tf.cast(images, tf.float32)).prefetch(tf.data.AUTOTUNE)
+    batches = tf.data.Dataset.from_tensor_slices((examples, labels)).batch(batch_size)
+    return batches.map(lambda images, y: (tf.cast(images, tf.float32), tf.cast(y, tf.int64))).prefetch(tf.data.AUTOTUNE)
 
 
 # Where the images come from.

@@ -20,6 +20,12 @@ UNITS = {  # of the metrics that have one
     "sigma_ratio": "true sigma",
     **dict.fromkeys(("noise_scale", "ppca_noise_scale"), "pixel value"),
     **dict.fromkeys(("reconstruction_error", "noise_variance"), "squared pixel value"),
+    **dict.fromkeys(("parzen_log_likelihood", "parzen_standard_error", "cross_entropy"), "nats"),
+    "parzen_sigma": "pixel value",
+    **dict.fromkeys(("error", "classification_error", "clustering_error"), "share of the test images"),
+    **dict.fromkeys(("majority_clustering_error", "chance"), "share of the test images"),
+    **dict.fromkeys(("linear_class_accuracy", "neighbours_class_accuracy"), "share of the test images"),
+    **dict.fromkeys(("recognized", "smallest_class_recognized"), "share of the samples"),
     **dict.fromkeys(("mean_squared_distance", "inertia", "scikit_learn_inertia"), "squared distance"),
 }
 
@@ -28,7 +34,8 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, clas
     """Measure the run in `workdir` on its test split; return and write what evaluation.json holds.
 
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
-    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, linear, clusters, adversarial).
+    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, conditional, linear, clusters,
+    adversarial, autoencoders).
     """
     from training.data import load_data
     from training.files import write_json
@@ -64,10 +71,17 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, clas
 def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier=None):
     """The metrics of a model, by its family, on the test split: numbers, None where there is none, lists of numbers."""
     import zoo
-    from training.evaluation import adversarial, clusters, likelihood, linear
+    from training.evaluation import adversarial, autoencoders, clusters, conditional, likelihood, linear
+    from zoo.aae import AdversarialAutoencoder
+    from zoo.supervised_vae import GivenLabels
 
     train = data.examples("train", recipe.binarization, recipe.seed).astype("float32")
     test = data.examples("test", recipe.binarization).astype("float32")
+    if isinstance(model, AdversarialAutoencoder):
+        return autoencoders.autoencoder_metrics(model, data, recipe.binarization, classifier)
+    if isinstance(model, GivenLabels):
+        how = (recipe.binarization, recipe.num_importance_samples)
+        return conditional.conditional_metrics(model, data, *how, classifier)
     if isinstance(model, zoo.Adversarial):
         return adversarial.gan_metrics(model, test, data, recipe.examples_per_step, classifier)
     if isinstance(model, zoo.PCA):
@@ -78,8 +92,10 @@ def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier
         metrics |= clusters.against_labels(model, data, train, test)
         return metrics | (clusters.scikit_learn_inertia(model, train) if with_scikit_learn else {})
     metrics = likelihood.likelihood(model, test, recipe.num_importance_samples)
-    metrics |= likelihood.latent_diagnostics(model, test)
-    metrics["effective_beta"] = likelihood.effective_beta(model, test)
+    if not isinstance(model, zoo.HypersphericalVAE):  # whose units have no mean of their own
+        metrics |= likelihood.latent_diagnostics(model, test)
+    if not isinstance(model, zoo.IWAE):  # whose loss is no sum with a KL
+        metrics["effective_beta"] = likelihood.effective_beta(model, test)
     return metrics | (linear.beside_ppca(model, train, test) if linear.is_linear(model) else {})
 
 
@@ -99,7 +115,7 @@ def main(argv=None):
         "--classifier",
         type=Path,
         metavar="FOLDER",
-        help="of GANs of MNIST and Fashion-MNIST: where the classifier is kept (default: runs/classifier_DATA)",
+        help="of samples of MNIST and Fashion-MNIST: where the classifier is kept (default: runs/classifier_DATA)",
     )
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="also put the result in FOLDER/RECIPE.json")
     arguments = parser.parse_args(argv)

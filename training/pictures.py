@@ -11,6 +11,8 @@ from training.files import replacing
 
 matplotlib.use("Agg")  # figures are files; no screen is needed
 
+COLUMNS = 8  # of a grid
+MOST_COLUMNS = 16  # of one with a column for each class
 SMALLEST_CELL = 48  # pixels: images are enlarged by the largest whole factor that stays within it
 COMPONENTS = 63  # in their figure, after the mean: 8 rows of 8
 CENTROIDS = 400  # in their figure, at most
@@ -38,10 +40,33 @@ def save_figures(model, history, folder, title):
 # Samples.
 
 
-def save_samples(samples, data, path):
+def draw_by_class(model, num_samples, seed, label=None):
+    """(samples, columns of their grid): of a model with labels a column for each class, or all of the class `label`.
+
+    Labels come in turn, so that of classes too many for columns each is shown; where each has one, the last row is
+    filled up.
+
+    Raises:
+        ValueError: for a label that is none, or of a model without any.
+    """
+    if label is not None:
+        if model.labels is None:
+            raise ValueError(f"label is {label}, but this {type(model).__name__} has no labels; leave it out.")
+        if not 0 <= label < model.labels.num_classes:
+            raise ValueError(f"label is {label}; a number from 0 to {model.labels.num_classes - 1} is wanted.")
+        return model.sample(num_samples, labels=np.full(num_samples, label), seed=seed), COLUMNS
+    if model.labels is None:
+        return model.sample(num_samples, seed=seed), COLUMNS
+    num_classes = model.labels.num_classes
+    columns = num_classes if num_classes <= MOST_COLUMNS else COLUMNS
+    num_samples = -(-num_samples // columns) * columns
+    return model.sample(num_samples, labels=np.arange(num_samples) % num_classes, seed=seed), columns
+
+
+def save_samples(samples, data, path, columns=COLUMNS):
     """A grid of images, or the density of points beside that of the points `data`."""
     if samples.ndim == 4:
-        save_grid(samples, path)
+        save_grid(samples, path, columns)
     else:
         save_points(samples, data, path)
 
@@ -59,7 +84,7 @@ def save_points(samples, data, path):
         Image.fromarray(np.concatenate(picture, axis=1)).save(temporary)
 
 
-def grid(images, columns=8):
+def grid(images, columns=COLUMNS):
     """One uint8 picture of `images` (float, [0, 1], [N, height, width, 1 or 3]), row by row, with a line between."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
@@ -73,13 +98,13 @@ def grid(images, columns=8):
     return np.pad(picture, ((0, 1), (0, 1), (0, 0)), constant_values=96)
 
 
-def save_grid(images, path, columns=8):
+def save_grid(images, path, columns=COLUMNS):
     picture = grid(images, columns)
     with replacing(path) as temporary:
         Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary)
 
 
-def save_reconstructions(originals, reconstructions, path, columns=8):
+def save_reconstructions(originals, reconstructions, path, columns=COLUMNS):
     """Each row of originals with the row of its reconstructions below."""
     rows = []
     for start in range(0, len(originals), columns):
@@ -150,7 +175,7 @@ def save_curves(history, path, title, unit):
     for axis, name in zip(axes[0], names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             axis.plot(epochs, [row[key] for row in history], label=label, marker="." if len(epochs) < 20 else "")
-        axis.set(title=name, xlabel="epoch", ylabel=unit)
+        axis.set(title=name, xlabel="epoch", ylabel="share" if name == "accuracy" else unit)
         axis.set_ylim(*limits([row[key] for row in settled(history) for key in (name, f"val_{name}")]))
         axis.grid(alpha=0.3)
     axes[0][0].legend()

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 
 import zoo
 from training.data import BINARIZATIONS, NAMES, near
+from zoo import fixed_priors, trainable_priors
 
 # The fields that matter to a model besides those that its constructor takes.
 IN_EVERY_RUN = ("name", "summary", "model", "data", "data_path", "binarization", "seed")
 OVER_EPOCHS = ("epochs", "patience", "batch_size")
 BY_GRADIENT = ("learning_rate", "decay", "precision", "jit")
 OF_PLAYERS = ("discriminator_learning_rate", "beta_1", "beta_2")
+IN_STAGES = ("stages", "beta_1", "epsilon")  # of IWAE, the schedule of its paper
+OF_LABELS = ("num_labels", "labels_per_batch", "label_seed")
 OF_ONE_LOSS = ("patience",)  # which several players have not: what one of them gains, another loses
 AT_ONCE = ("PCA",)  # learn all there is in one pass
+
+PRIORS = tuple(dict.fromkeys((*trainable_priors.PRIORS, *fixed_priors.PRIORS)))
 
 
 def setting(default, help, minimum=None, choices=None):
@@ -41,10 +46,24 @@ class Recipe:
     hidden: tuple[int, ...] = setting((256, 128), "units or filters of the encoder's layers; mirrored", minimum=1)
     activation: str = setting("relu", "of the hidden layers")
     likelihood: str = setting("bernoulli", "p(x|z), of binary or of real pixels", choices=("bernoulli", "gaussian"))
+    prior: str = setting("standard_normal", "p(z), fixed or trained", choices=PRIORS)
+    num_components: int = setting(10, "Gaussians, pseudo-inputs or segments of a prior", minimum=1)
+    prior_scale: float = setting(1.0, "factor on the codes of a fixed prior", minimum=0)
+    num_training_samples: int = setting(5, "codes an image in the bound that is trained", minimum=1)
+    gradient: str = setting(
+        "straight", "estimator of that bound's gradient", choices=("straight", "doubly_reparameterized")
+    )
+    posterior: str = setting("", "family of q(z|x), by the model's name for it; empty: the model's own default")
+    noise_dim: int = setting(10, "normal numbers beside the input, of a universal posterior", minimum=1)
+    labels_in: str = setting("", "which network takes the label; empty: none", choices=("", "discriminator", "decoder"))
+    supervised: bool = setting(True, "learn classes from labels; else num_clusters clusters with none")
+    alpha: float = setting(0.1, "weight of the classifier's loss, an example", minimum=0)
+    input_noise: float = setting(0.0, "standard deviation of the noise on the encoder's input", minimum=0)
+    class_noise: float = setting(0.0, "the same on the classes that are judged", minimum=0)
     beta: float = setting(1.0, "weight of the KL in the loss", minimum=0)
     warm_up_epochs: int = setting(0, "epochs over which that weight rises linearly from 0", minimum=0)
     whiten: bool = setting(False, "divide each coordinate of the code by its standard deviation")
-    num_clusters: int = setting(10, "number of centroids", minimum=1)
+    num_clusters: int = setting(10, "number of centroids, or of classes without labels", minimum=1)
     initialization: str = setting("k-means++", "where the centroids start", choices=zoo.kmeans.INITIALIZATIONS)
     num_initializations: int = setting(1, "runs at once, each from a start of its own; the best is kept", minimum=1)
     minibatch: bool = setting(False, "move the centroids after each batch, in the order of the data")
@@ -84,9 +103,19 @@ class Recipe:
     batch_size: int = setting(64, "examples a step of an optimizer; of k-means: with minibatch", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam", minimum=0)
     discriminator_learning_rate: float = setting(0.0, "of the discriminator's Adam; 0: as learning_rate", minimum=0)
+    generator_learning_rate: float = setting(
+        0.0, "of the Adam by which an encoder deceives; 0: as learning_rate", minimum=0
+    )
     beta_1: float = setting(0.9, "of Adam: decay of its mean of the gradient", minimum=0)
     beta_2: float = setting(0.999, "of Adam: decay of its mean of the squared gradient", minimum=0)
+    epsilon: float = setting(1e-7, "of Adam: added to the root of its mean of the squared gradient", minimum=0)
     decay: bool = setting(False, "let the learning rate fall to 0 over the epochs, along half a cosine")
+    stages: bool = setting(False, "let it fall to a tenth in the 8 stages of Burda et al. 2015, 3280 epochs in all")
+    num_labels: int = setting(0, "training labels that are kept, as many of each class; 0: all", minimum=0)
+    labels_per_batch: int = setting(
+        0, "rows of a batch that are labelled examples, taken in turn; 0: labels lie where they lie", minimum=0
+    )
+    label_seed: int = setting(1, "of the choice of the labels that are kept", minimum=0)
     num_importance_samples: int = setting(500, "importance samples an image in the evaluation", minimum=1)
     precision: str = setting("float32", "dtype policy", choices=("float32", "mixed_bfloat16"))
     jit: bool = setting(True, "compile the training step with XLA")
@@ -100,6 +129,19 @@ class Recipe:
                 f"batch_size is {self.batch_size}, which packs of {self.pack} do not divide; choose a multiple of "
                 f"{self.pack}."
             )
+        if self.decay and self.stages:
+            raise ValueError("decay and stages are both asked for, but the learning rate has one schedule; choose one.")
+
+    @property
+    def clusters(self):
+        """Whether the classes of the model are not those of the data."""
+        return "supervised" in settings_of(self.model) and not self.supervised
+
+    @property
+    def takes_labels(self):
+        """Whether the model learns from labels."""
+        names = settings_of(self.model)
+        return "num_labels" in names and not self.clusters and ("labels_in" not in names or self.labels_in != "")
 
     @property
     def examples_per_step(self):
@@ -122,6 +164,14 @@ def settings_of(model):
         names |= {*BY_GRADIENT}
     if issubclass(constructor, zoo.Adversarial):
         names = (names | {*OF_PLAYERS}) - {*OF_ONE_LOSS}
+    if "input_noise" in taken:  # the encoders of adversarial autoencoders, who are generators too
+        names.add("generator_learning_rate")
+    if "num_training_samples" in taken:
+        names |= {*IN_STAGES}
+    if "num_classes" in taken:
+        names |= {*OF_LABELS}
+    if "supervised" in taken:
+        names.add("num_clusters")
     if "warm_up_steps" in taken:
         names.add("warm_up_epochs")
     if hasattr(constructor, "importance_estimate"):
@@ -169,6 +219,24 @@ VAE_MNIST = Recipe(
     epochs=1000,
     warm_up_epochs=100,
     patience=50,
+)
+
+# The data, the sizes and the pseudo-inputs of Tomczak and Welling 2018, in plain ReLU layers instead of gated ones and
+# in few epochs. `patience` never ends it: all epochs are run, and the best one is kept.
+VAE_BINARIZED_MNIST = Recipe(
+    name="vae_binarized_mnist",
+    summary="VAE on the fixed binarized MNIST, 40 latent dimensions; stands beside vampprior_binarized_mnist",
+    model="VAE",
+    data="binarized_mnist",
+    binarization="static",
+    latent_dim=40,
+    hidden=(300, 300),
+    epochs=100,
+    warm_up_epochs=20,
+    patience=100,
+    batch_size=100,
+    decay=True,
+    num_importance_samples=1000,
 )
 
 PCA_MNIST = Recipe(
@@ -223,25 +291,147 @@ GAN_DIGITS = dataclasses.replace(
     epochs=60,
 )
 
+VAE_DIGITS = Recipe(
+    name="vae_digits",
+    summary="VAE on scikit-learn's 8x8 digits: nothing to download, one minute",
+    model="VAE",
+    hidden=(128, 64),
+    latent_dim=8,
+    epochs=150,
+    warm_up_epochs=20,
+    batch_size=32,
+)
+
+AAE_DIGITS = Recipe(
+    name="aae_digits",
+    summary="AAE of the digits, dense: less than a minute",
+    model="AAE",
+    binarization="none",
+    hidden=(128, 64),
+    discriminator_hidden=(128, 64),
+    latent_dim=4,
+    epochs=80,
+    batch_size=64,
+)
+
+# Of 100 labels, 16 in each batch; every epoch shows all examples without labels as well.
+FEW_LABELS = {"num_labels": 100, "labels_per_batch": 16, "batch_size": 64}
+
+# Burda et al. 2015: 784-200-200-50, tanh, mirrored; dynamic MNIST; batch 20; Adam with beta_1 = 0.99, epsilon = 1e-4;
+# 3,280 epochs in 8 stages; log-likelihood by 5,000 importance samples. With k = 1, 5, 50: -86.76, -85.54, -84.78.
+IWAE_MNIST_K1 = Recipe(
+    name="iwae_mnist_k1",
+    summary="IWAE, 1 sample, on dynamic MNIST by the schedule of Burda et al. 2015, 3280 epochs: half a day",
+    model="IWAE",
+    data="mnist",
+    latent_dim=50,
+    hidden=(200, 200),
+    activation="tanh",
+    num_training_samples=1,
+    epochs=3280,
+    batch_size=20,
+    beta_1=0.99,
+    epsilon=1e-4,
+    stages=True,
+    num_importance_samples=5000,
+)
+
+# The same model within an hour on two cores: Keras' own Adam, and a cosine over the epochs that fit.
+IWAE_MNIST_K1_SHORT = dataclasses.replace(
+    IWAE_MNIST_K1,
+    name="iwae_mnist_k1_short",
+    summary="IWAE, 1 sample, which is the VAE, on dynamic MNIST: the model of Burda et al. 2015 within an hour",
+    epochs=400,
+    batch_size=100,
+    beta_1=0.9,
+    epsilon=1e-7,
+    stages=False,
+    decay=True,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            name="vae_digits",
-            summary="VAE on scikit-learn's 8x8 digits: nothing to download, one minute",
-            model="VAE",
-            hidden=(128, 64),
-            latent_dim=8,
-            epochs=150,
-            warm_up_epochs=20,
-            batch_size=32,
-        ),
+        VAE_DIGITS,
         VAE_MNIST,
         dataclasses.replace(
             VAE_MNIST,
             name="vae_mnist_d40",
             summary="VAE on dynamically binarized MNIST, 40 latent dimensions (Davidson et al. 2018)",
             latent_dim=40,
+        ),
+        VAE_BINARIZED_MNIST,
+        dataclasses.replace(
+            VAE_BINARIZED_MNIST,
+            name="vampprior_binarized_mnist",
+            summary="the same VAE with a VampPrior of 500 pseudo-inputs (Tomczak and Welling 2018)",
+            prior="vamp",
+            num_components=500,
+        ),
+        dataclasses.replace(
+            VAE_DIGITS,
+            name="supervised_vae_digits",
+            summary="supervised VAE of the digits: images of a class asked for",
+            model="SupervisedVAE",
+            epochs=80,
+        ),
+        dataclasses.replace(
+            VAE_MNIST,
+            name="supervised_vae_mnist",
+            summary="supervised VAE on dynamically binarized MNIST, 10 latent dimensions, as vae_mnist",
+            model="SupervisedVAE",
+        ),
+        dataclasses.replace(
+            VAE_DIGITS,
+            name="semi_supervised_vae_digits",
+            summary="semi-supervised VAE (M2) of the digits, 100 labels",
+            model="SemiSupervisedVAE",
+            epochs=60,
+            **FEW_LABELS,
+        ),
+        AAE_DIGITS,
+        dataclasses.replace(
+            AAE_DIGITS,
+            name="semi_supervised_aae_digits",
+            summary="semi-supervised AAE of the digits, 100 labels",
+            model="SemiSupervisedAAE",
+            epochs=60,
+            **FEW_LABELS,
+        ),
+        dataclasses.replace(
+            VAE_MNIST,
+            name="hyperspherical_vae_mnist",
+            summary="hyperspherical VAE on dynamic MNIST, the sphere of 10 dimensions (Davidson et al. 2018)",
+            model="HypersphericalVAE",
+        ),
+        IWAE_MNIST_K1,
+        dataclasses.replace(
+            IWAE_MNIST_K1,
+            name="iwae_mnist_k5",
+            summary="IWAE, 5 samples, on dynamic MNIST by the schedule of Burda et al. 2015, 3280 epochs: a day",
+            num_training_samples=5,
+        ),
+        dataclasses.replace(
+            IWAE_MNIST_K1,
+            name="iwae_mnist_k50",
+            summary="IWAE, 50 samples, on dynamic MNIST by the schedule of Burda et al. 2015, 3280 epochs: four days",
+            num_training_samples=50,
+        ),
+        IWAE_MNIST_K1_SHORT,
+        dataclasses.replace(
+            IWAE_MNIST_K1_SHORT,
+            name="iwae_mnist_k5_short",
+            summary="IWAE, 5 samples, on dynamic MNIST: the model of Burda et al. 2015 within an hour",
+            num_training_samples=5,
+            epochs=200,
+        ),
+        dataclasses.replace(
+            IWAE_MNIST_K1_SHORT,
+            name="iwae_mnist_k50_short",
+            summary="IWAE, 50 samples, on dynamic MNIST: the model of Burda et al. 2015 within an hour",
+            num_training_samples=50,
+            epochs=26,
+            batch_size=20,
         ),
         Recipe(
             name="linear_vae_digits",
@@ -304,6 +494,7 @@ RECIPES = {
 REFERENCES = {
     "vae_mnist": Reference("log_prob", -93.84, 0.30, DAVIDSON),
     "vae_mnist_d40": Reference("log_prob", -88.93, 0.30, DAVIDSON),
+    "hyperspherical_vae_mnist": Reference("log_prob", -93.16, 0.31, DAVIDSON),
 }
 
 BASELINES = {

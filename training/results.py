@@ -12,14 +12,15 @@ from statistics import mean, stdev
 
 from training.command_line import command
 
+NOT_OF_A_RECIPE = ("seed", "label_seed", "data_path")  # settings in which the results of one recipe may differ
 START, END = "<!-- {name}: made by python -m training.results -->", "<!-- /{name} -->"
 
 
 def record(workdir, folder):
-    """Put the evaluation of a run into FOLDER/RECIPE.json, one object per seed, and return that path.
+    """Put the evaluation of a run into FOLDER/RECIPE.json, one object per seed and draw of labels; return that path.
 
     Raises:
-        ValueError: if the run's recipe is not, but for the seed and the path of the data, the published one, or the
+        ValueError: if the run's recipe is not, but for the seeds and the path of the data, the published one, or the
             data is not that of the results already there.
     """
     from training.files import read_json, write_json
@@ -30,7 +31,7 @@ def record(workdir, folder):
     if not run.evaluation_path.exists():
         raise ValueError(f"{run.path} has no evaluation.json; evaluate it first.")
     evaluation, recipe = read_json(run.evaluation_path), run.recipe()
-    settings = {name: value for name, value in recipe.settings().items() if name not in ("seed", "data_path")}
+    settings = {name: value for name, value in recipe.settings().items() if name not in NOT_OF_A_RECIPE}
     published = recipe_named(recipe.name).settings()
     different = [name for name in settings if settings[name] != published[name]]
     if different:
@@ -38,12 +39,18 @@ def record(workdir, folder):
             f"{run.path} differs from the recipe {recipe.name} in {different}; results/ holds recipes only."
         )
     path = Path(folder) / f"{recipe.name}.json"
-    others = [result for result in read_json(path) if result["seed"] != recipe.seed] if path.exists() else []
-    results = sorted([*others, {**evaluation, "settings": settings}], key=lambda result: result["seed"])
+    if recipe.takes_labels:
+        evaluation["label_seed"] = recipe.label_seed
+    others = [each for each in read_json(path) if seeds_of(each) != seeds_of(evaluation)] if path.exists() else []
+    results = sorted([*others, {**evaluation, "settings": settings}], key=seeds_of)
     one_identity(results, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, results)
     return path
+
+
+def seeds_of(result):
+    return result["seed"], result.get("label_seed", 0)
 
 
 def one_identity(results, path):

@@ -154,7 +154,10 @@ class RunFolder:
 
 
 def identities(data, recipe):
-    return {split: data.identity(split, recipe.binarization) for split in SPLITS}
+    found = {split: data.identity(split, recipe.binarization) for split in SPLITS}
+    if recipe.takes_labels:
+        found["train"]["labels"] = data.identity_of_labels(recipe.num_labels, recipe.label_seed)
+    return found
 
 
 def refuse_other(what, path, found, wanted):

@@ -35,8 +35,12 @@ def train(recipe, workdir, verbose="auto"):
     data = load_data(recipe.data, recipe.data_path)
     identity = one_line(data.identity("train", recipe.binarization))
     keras.utils.set_random_seed(recipe.seed)
-    model = build(recipe, data.event_shape, 0 if without_gradient(recipe) else steps_in_epoch(recipe, data))
+    if recipe.takes_labels:
+        data.kept_labels(recipe.num_labels, recipe.label_seed)  # a ValueError where there are not so many
+    steps = 0 if without_gradient(recipe) else steps_in_epoch(recipe, data)
+    model = build(recipe, data.event_shape, steps, data.num_classes)
     check_protocol(recipe, model, data)
+    check_labels(recipe, model)
 
     run = RunFolder(workdir)
     run.create()
@@ -46,6 +50,7 @@ def train(recipe, workdir, verbose="auto"):
         if history:
             logger.info("%s: going on after epoch %d", run.path, len(history))
         held_out = data.examples("validation", recipe.binarization)
+        labels = None if model.labels is None else data.labels_of("validation")
         epochs = 1 if recipe.model in AT_ONCE else recipe.epochs
         patient = not out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
         try:
@@ -56,10 +61,10 @@ def train(recipe, workdir, verbose="auto"):
                     data,
                     initial_epoch=len(history),
                     epochs=epochs,
-                    validation_data=evaluation_batches(held_out, validation_batch(recipe)),
+                    validation_data=evaluation_batches(held_out, validation_batch(recipe), labels),
                     callbacks=[
                         StopAtNotFiniteLoss(),
-                        FinishEpoch(run, recipe, history, seconds, identity, held_out),
+                        FinishEpoch(run, recipe, history, seconds, identity, held_out, labels),
                     ],
                     shuffle=False,
                     verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
@@ -79,8 +84,10 @@ def fit(model, recipe, data, initial_epoch, **arguments):
         return
     if not initial_epoch:
         model.adapt_to(data.gray("train"))
+    labels = None if model.labels is None else data.kept_labels(recipe.num_labels, recipe.label_seed)
+    how = (recipe.binarization, recipe.examples_per_step, recipe.seed, initial_epoch)
     model.fit(
-        training_batches(data, recipe.binarization, recipe.examples_per_step, recipe.seed, initial_epoch),
+        training_batches(data, *how, labels, recipe.labels_per_batch),
         steps_per_epoch=steps_in_epoch(recipe, data),
         initial_epoch=initial_epoch,
         **arguments,
@@ -88,7 +95,7 @@ def fit(model, recipe, data, initial_epoch, **arguments):
 
 
 def steps_in_epoch(recipe, data):
-    return steps_per_epoch(data, recipe.examples_per_step)
+    return steps_per_epoch(data, recipe.examples_per_step, recipe.labels_per_batch)
 
 
 def validation_batch(recipe):
@@ -126,8 +133,21 @@ def check_protocol(recipe, model, data):
         )
 
 
-def build(recipe, event_shape, steps_per_epoch):
-    """The compiled model of a recipe: each setting that the model's constructor names, by that name."""
+def check_labels(recipe, model):
+    """Raise a ValueError if the recipe leaves examples without a label that the model needs, or has none to leave."""
+    settings = {"num_labels": recipe.num_labels, "labels_per_batch": recipe.labels_per_batch}
+    asked = next((f"{name} is {value}" for name, value in settings.items() if value), None)
+    if asked and model.labels is None:
+        raise ValueError(f"{asked}, but this {recipe.model} is built without labels; leave it 0.")
+    if asked and not model.labels.some:
+        raise ValueError(f"{asked}, but this {recipe.model} needs the label of each example; leave it 0.")
+
+
+def build(recipe, event_shape, steps_per_epoch, num_classes=None):
+    """The compiled model of a recipe: each setting that the model's constructor names, by that name, unless empty.
+
+    num_classes: of the data, None if it has no labels.
+    """
     constructor = zoo.MODELS[recipe.model]
     offered = {
         **recipe.settings(),
@@ -136,7 +156,11 @@ def build(recipe, event_shape, steps_per_epoch):
         "binarization": None,  # the pipeline has done it
     }
     taken = inspect.signature(constructor.__init__).parameters
-    arguments = {name: value for name, value in offered.items() if name in taken and name != "name"}
+    if recipe.clusters:
+        offered["num_classes"] = recipe.num_clusters
+    elif num_classes is not None:
+        offered["num_classes"] = num_classes
+    arguments = {name: value for name, value in offered.items() if name in taken and name != "name" and value != ""}
     if without_gradient(recipe):
         model = constructor(**arguments)
         model.compile()
@@ -146,21 +170,31 @@ def build(recipe, event_shape, steps_per_epoch):
     if isinstance(model, zoo.Adversarial):
         model.compile({player: adam_of(player, recipe, steps_per_epoch) for player in model.players}, **how)
     else:
-        model.compile(keras.optimizers.Adam(learning_rate(recipe.learning_rate, recipe, steps_per_epoch)), **how)
+        rate, settings = learning_rate(recipe.learning_rate, recipe, steps_per_epoch), recipe.settings()
+        own = {name: settings[name] for name in ("beta_1", "epsilon") if name in settings}
+        model.compile(keras.optimizers.Adam(rate, **own), **how)
         model.optimizer.build(model.trainable_variables)
     return model
 
 
 def adam_of(player, recipe, steps_per_epoch):
     """The Adam of one player; the discriminator's counts each of its steps."""
-    rate, steps = recipe.learning_rate, steps_per_epoch
-    if player == "discriminator":
-        rate, steps = recipe.discriminator_learning_rate or rate, steps * recipe.discriminator_steps
+    own = {"discriminator": recipe.discriminator_learning_rate, "generator": recipe.generator_learning_rate}
+    rate = own.get(player) or recipe.learning_rate
+    steps = steps_per_epoch * (recipe.discriminator_steps if player == "discriminator" else 1)
     return keras.optimizers.Adam(learning_rate(rate, recipe, steps), recipe.beta_1, recipe.beta_2)
 
 
 def learning_rate(start, recipe, steps_per_epoch):
+    if recipe.stages:
+        return in_stages(start, steps_per_epoch)
     return keras.optimizers.schedules.CosineDecay(start, recipe.epochs * steps_per_epoch) if recipe.decay else start
+
+
+def in_stages(start, steps_per_epoch):
+    """Stages i = 1 ... 8 of 3^(i - 1) epochs, at start * 10^(-(i - 1) / 7) each (Burda et al. 2015)."""
+    last_steps = [(3**stage - 1) // 2 * steps_per_epoch - 1 for stage in range(1, 8)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(last_steps, [start * 10 ** (-i / 7) for i in range(8)])
 
 
 def steps_per_execution(steps_per_epoch):

@@ -11,22 +11,34 @@ from pathlib import Path
 
 import keras
 
+from zoo.aae import AAE
 from zoo.base import Adversarial, Endpoint, Generative, Input, Output, WithoutGradient
 from zoo.bigan import BiGAN
 from zoo.density_ratio import DensityRatio
 from zoo.gan import GAN
+from zoo.hyperspherical_vae import HypersphericalVAE
+from zoo.iwae import IWAE
 from zoo.kmeans import KMeans
 from zoo.pca import PCA
+from zoo.semi_supervised_aae import SemiSupervisedAAE
+from zoo.semi_supervised_vae import SemiSupervisedVAE
+from zoo.supervised_vae import SupervisedVAE
 from zoo.unrolled_gan import UnrolledGAN
 from zoo.vae import VAE
 from zoo.veegan import VEEGAN
 from zoo.version import __version__
 
 MODELS = {
+    "AAE": AAE,
     "BiGAN": BiGAN,
     "GAN": GAN,
+    "HypersphericalVAE": HypersphericalVAE,
+    "IWAE": IWAE,
     "KMeans": KMeans,
     "PCA": PCA,
+    "SemiSupervisedAAE": SemiSupervisedAAE,
+    "SemiSupervisedVAE": SemiSupervisedVAE,
+    "SupervisedVAE": SupervisedVAE,
     "UnrolledGAN": UnrolledGAN,
     "VAE": VAE,
     "VEEGAN": VEEGAN,
@@ -53,7 +65,9 @@ def load(path):
 
 
 __all__ = [
+    "AAE",
     "GAN",
+    "IWAE",
     "MODELS",
     "PCA",
     "VAE",
@@ -63,9 +77,13 @@ __all__ = [
     "DensityRatio",
     "Endpoint",
     "Generative",
+    "HypersphericalVAE",
     "Input",
     "KMeans",
     "Output",
+    "SemiSupervisedAAE",
+    "SemiSupervisedVAE",
+    "SupervisedVAE",
     "UnrolledGAN",
     "WithoutGradient",
     "__version__",

@@ -235,9 +235,17 @@ class Generative(keras.Model):
     def from_config(cls, config):
         return cls(**config)
 
-    def sample(self, num_samples, seed=0):
-        """`num_samples` examples, float32 [num_samples, *event_shape]: a pure function of its arguments."""
+    def sample(self, num_samples, seed=0, labels=None):
+        """`num_samples` examples, float32 [num_samples, *event_shape]: a pure function of its arguments.
+
+        labels: of a model that draws a class asked for; refused by the others.
+        """
         raise NotImplementedError
+
+    def refuse_labels(self, labels):
+        """Raise a ValueError for labels asked of a model that draws without them."""
+        if labels is not None:
+            raise ValueError(f"labels came, but this {type(self).__name__} draws without any: leave them out.")
 
     def endpoints(self):
         """name -> `Endpoint`. The first one becomes the SavedModel's `serving_default`."""

@@ -347,8 +347,9 @@ class GAN(Adversarial):
 
     # Generation.
 
-    def sample(self, num_samples, seed=0):
+    def sample(self, num_samples, seed=0, labels=None):
         """G(z), z ~ N(0, I): float32 [num_samples, *event_shape]. The same arguments give the same examples."""
+        self.refuse_labels(labels)
         at_least("num_samples", num_samples, 1)
         z = tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
         return self.in_batches(self.generate, z)

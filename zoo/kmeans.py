@@ -370,14 +370,15 @@ class KMeans(WithoutGradient):
         parts = [marginal.log_prob(x[start : start + rows]) for start in range(0, len(x), rows)]
         return tf.concat(parts, axis=0)
 
-    def sample(self, num_samples, seed=0):
+    def sample(self, num_samples, seed=0, labels=None):
         """Examples from p(x), float32 [num_samples, *event_shape]: a centroid and noise, not clipped to any range.
 
         The same arguments give the same examples.
         """
+        self.refuse_labels(labels)
         at_least("num_samples", num_samples, 1)
-        labels = self.prior.sample(num_samples, seed=stateless_seed(seed, 0))
-        x = tf.cast(self.likelihood(labels).mean(), tf.float32)
+        clusters = self.prior.sample(num_samples, seed=stateless_seed(seed, 0))
+        x = tf.cast(self.likelihood(clusters).mean(), tf.float32)
         return (x + self.variance**0.5 * tf.random.stateless_normal(x.shape, stateless_seed(seed, 1))).numpy()
 
     # Deployment.

@@ -28,17 +28,58 @@ def encoder(event_shape, latent_dim, network, hidden, activation, dtype=None):
         dtype: dtype policy of the hidden layers.
     """
     images = keras.Input(event_shape, name="images")
-    hidden_units = images if network == "convolutional" else layers.Flatten(dtype=dtype)(images)
-    for index, size in enumerate(hidden, start=1):
-        end = {"activation": activation, "dtype": dtype, "name": f"hidden_{index}"}
-        layer = layers.Conv2D(size, 3, 2, "same", **end) if network == "convolutional" else layers.Dense(size, **end)
-        hidden_units = layer(hidden_units)
-    if network == "convolutional":
-        hidden_units = layers.Flatten(dtype=dtype)(hidden_units)
+    code = code_of(hidden_units_of(images, network, hidden, activation, dtype), latent_dim)
+    return keras.Model(images, code, name="encoder")
+
+
+def code_of(hidden_units, latent_dim):
     loc = layers.Dense(latent_dim, dtype="float32", name="loc")(hidden_units)
     raw_scale = layers.Dense(latent_dim, "softplus", dtype="float32", name="raw_scale")(hidden_units)
     scale = layers.Rescaling(1.0, offset=SMALLEST_SCALE, dtype="float32", name="scale")(raw_scale)
-    return keras.Model(images, {"loc": loc, "scale": scale}, name="encoder")
+    return {"loc": loc, "scale": scale}
+
+
+def conditional_encoder(event_shape, num_classes, latent_dim, network, hidden, activation, dtype=None):
+    """q(z|x, y) in two networks, so that one image can meet several labels at the price of one first layer.
+
+        stem      images [batch, *event_shape] -> {"features"}: the first hidden layer of `encoder`, still linear
+        encoder   features, and labels [batch, num_classes], one-hot -> {"loc", "scale"}, each [batch, latent_dim]
+
+    Labels enter through weights of their own, added to the features before the activation. This is a dense layer on the
+    flattened image beside the label; of a convolution it is a bias that depends on the label. With `hidden=()` the
+    features are the flattened image, which the label stands beside. The arguments are those of `encoder`.
+    """
+    images, labels = keras.Input(event_shape, name="images"), keras.Input((num_classes,), name="labels")
+    first = hidden_units_of(images, network, hidden[:1], None, dtype, flat=False)
+    stem = keras.Model(images, {"features": first}, name="stem")
+    features = keras.Input(first.shape[1:], name="features")
+    if hidden:
+        shift = layers.Dense(hidden[0], use_bias=False, dtype=dtype, name="label")(labels)
+        shift = layers.Reshape((*(1,) * (len(first.shape) - 2), hidden[0]), dtype=dtype)(shift)
+        units = layers.Activation(activation, dtype=dtype)(layers.Add(dtype=dtype)([features, shift]))
+        units = hidden_units_of(units, network, hidden[1:], activation, dtype, start=2)
+    else:
+        units = layers.Concatenate(dtype=dtype)([features, labels])
+    encoder = keras.Model({"features": features, "labels": labels}, code_of(units, latent_dim), name="encoder")
+    return stem, encoder
+
+
+def classifier(event_shape, num_classes, network, hidden, activation, dtype=None):
+    """q(y|x): images -> {"logits"} [batch, num_classes]; the hidden layers and the arguments are those of `encoder`."""
+    images = keras.Input(event_shape, name="images")
+    hidden_units = hidden_units_of(images, network, hidden, activation, dtype)
+    logits = layers.Dense(num_classes, dtype="float32", name="logits")(hidden_units)
+    return keras.Model(images, {"logits": logits}, name="classifier")
+
+
+def hidden_units_of(images, network, hidden, activation, dtype, start=1, flat=True):
+    """The last of the hidden layers of an encoder, flat unless a convolution is to follow."""
+    hidden_units = images if network == "convolutional" else layers.Flatten(dtype=dtype)(images)
+    for index, size in enumerate(hidden, start=start):
+        end = {"activation": activation, "dtype": dtype, "name": f"hidden_{index}"}
+        layer = layers.Conv2D(size, 3, 2, "same", **end) if network == "convolutional" else layers.Dense(size, **end)
+        hidden_units = layer(hidden_units)
+    return layers.Flatten(dtype=dtype)(hidden_units) if network == "convolutional" and flat else hidden_units
 
 
 def decoder(event_shape, latent_dim, network, hidden, activation, dtype=None, head="logits"):

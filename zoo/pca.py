@@ -218,11 +218,12 @@ class PCA(WithoutGradient):
 
     # Generation.
 
-    def sample(self, num_samples, seed=0, noise=True):
+    def sample(self, num_samples, seed=0, noise=True, labels=None):
         """Examples from p(x), float32 [num_samples, *event_shape], or without `noise` the means of p(x|z).
 
         Not clipped: a Gaussian knows nothing of [0, 1]. The same arguments give the same examples.
         """
+        self.refuse_labels(labels)
         at_least("num_samples", num_samples, 1)
         z = self.prior.sample(num_samples, seed=stateless_seed(seed, 0))
         x = self.in_batches(lambda z: self.likelihood(z).mean(), z)

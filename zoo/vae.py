@@ -9,6 +9,12 @@
 
     KL(N(loc, scale^2) || N(0, I)) = -1/2 sum_j (1 + log scale_j^2 - loc_j^2 - scale_j^2)
 
+Two other priors are trained with the rest (zoo/trainable_priors.py), a mixture of K Gaussians and the VampPrior:
+
+    p(z) = sum_k weight_k N(z | loc_k, diag(scale_k^2)),        p(z) = 1/K sum_k q(z|u_k)
+
+For these the KL is estimated by log q(z|x) - log p(z), at the z that the likelihood takes.
+
 The loss is the mean of -ELBO over the batch, each term summed over pixels and latent dimensions, in nats.
 
 Linear networks (hidden=()) and the Gaussian likelihood make the marginal a Gaussian,
@@ -32,6 +38,7 @@ from zoo.base import Endpoint, Generative, Input, Output, at_least, sizes
 from zoo.distributions import bernoulli, diag_gaussian, gaussian, standard_normal, stateless_seed
 from zoo.importance import importance_estimate
 from zoo.inputs import batches
+from zoo.trainable_priors import PRIORS, MixturePrior, VampPrior
 
 BINARIZATIONS = ("dynamic", "threshold", None)
 LIKELIHOODS = {"bernoulli": "logits", "gaussian": "mean"}  # what the decoder gives of each
@@ -59,7 +66,10 @@ class VAE(Generative):
             "threshold": where v >= 0.5; None: the images are binary already, and any other value is refused.
         likelihood: "bernoulli", or "gaussian": of any finite numbers, with `binarization=None` and one trained
             `noise_scale` for all pixels.
-        seed: of the noise of training and evaluation.
+        prior: "standard_normal"; "gaussian_mixture", of trained weights, means and scales; or "vamp", the mean of the
+            posteriors of trained pseudo-inputs, which the first `fit` starts from examples of its own.
+        num_components: K of either mixture, its Gaussians or its pseudo-inputs; Tomczak and Welling take 500 of these.
+        seed: of the noise of training and evaluation, and of where a mixture starts.
 
     The first `fit` sets the output bias to the logit of each pixel's mean, clipped to [0.001, 0.999] (Burda et al.
     2015): over the whole array, or over the first 100 batches of a `tf.data.Dataset` or `PyDataset`. With a Gaussian
@@ -85,6 +95,7 @@ class VAE(Generative):
         Higgins et al. 2017, beta-VAE, for `beta`.
         Lucas et al. 2019, Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse, for `hidden=()` with
         `likelihood="gaussian"`.
+        Tomczak and Welling 2018, VAE with a VampPrior, for `prior="vamp"`.
     """
 
     def __init__(
@@ -98,6 +109,8 @@ class VAE(Generative):
         warm_up_steps=0,
         binarization="dynamic",
         likelihood="bernoulli",
+        prior="standard_normal",
+        num_components=10,
         seed=0,
         **kwargs,
     ):
@@ -107,7 +120,8 @@ class VAE(Generative):
         self.warm_up_steps = at_least("warm_up_steps", warm_up_steps, 0)
         self.beta = float(beta)
         self.network, self.activation, self.binarization = network, activation, binarization
-        self.likelihood_family = likelihood  # `likelihood` is the distribution
+        self.likelihood_family, self.prior_family = likelihood, prior  # `likelihood` and `prior` are distributions
+        self.num_components = at_least("num_components", num_components, 1)
         self.check_arguments()
 
         self.encoder, self.decoder = self.new_encoder(), self.new_decoder()
@@ -115,6 +129,7 @@ class VAE(Generative):
             self.log_noise_scale = self.add_weight(
                 shape=(), initializer="zeros", dtype="float32", autocast=False, name="log_noise_scale"
             )
+        self.trainable_prior = self.new_trainable_prior()
         self.built = True
 
         self.nll = keras.metrics.Mean(name="nll")
@@ -125,6 +140,14 @@ class VAE(Generative):
 
     def new_decoder(self):
         return networks.decoder(*self.shape_and_layers(), head=self.head)
+
+    def new_trainable_prior(self):
+        """The layer that holds the prior's variables; None for N(0, I), which has none."""
+        if self.prior_family == "gaussian_mixture":
+            return MixturePrior(self.num_components, self.latent_dim, self.seed)
+        if self.prior_family == "vamp":
+            return VampPrior(self.num_components, self.event_shape, not self.is_gaussian, self.seed)
+        return None
 
     def shape_and_layers(self):
         return (self.event_shape, self.latent_dim, self.network, self.hidden, self.activation, self.dtype_policy)
@@ -148,6 +171,8 @@ class VAE(Generative):
                 f"binarization is {self.binarization!r}, but a Gaussian likelihood is of real numbers; pass "
                 "binarization=None."
             )
+        if self.prior_family not in PRIORS:
+            raise ValueError(f"prior is {self.prior_family!r}; one of {PRIORS} is wanted.")
         if not 0.0 <= self.beta < np.inf:
             raise ValueError(f"beta is {self.beta}; a finite number >= 0 is wanted.")
 
@@ -175,8 +200,10 @@ class VAE(Generative):
 
     @property
     def prior(self):
-        """p(z) = N(0, I); event_shape [latent_dim]."""
-        return standard_normal(self.latent_dim)
+        """p(z); event_shape [latent_dim]. That of "vamp" encodes its pseudo-inputs each time it is asked for."""
+        if self.trainable_prior is None:
+            return standard_normal(self.latent_dim)
+        return self.trainable_prior.distribution(self.encoder)
 
     def posterior(self, x):
         """q(z|x) of images x [batch, *event_shape], such as the likelihood is of; event_shape [latent_dim]."""
@@ -225,8 +252,10 @@ class VAE(Generative):
         return self.mean_over_batch(loss, sample_weight)
 
     def kl_divergence(self, posterior, z):
-        """KL(q(z|x) || p(z)) in closed form: float32 [batch]; `z`, drawn from q(z|x), is for priors that have none."""
-        return tfd.kl_divergence(posterior, self.prior)
+        """KL(q(z|x) || p(z)): float32 [batch]; in closed form for N(0, I), else estimated at `z`, drawn from q(z|x)."""
+        if self.trainable_prior is None:
+            return tfd.kl_divergence(posterior, self.prior)
+        return posterior.log_prob(z) - self.prior.log_prob(z)
 
     def warmed_up_beta(self):
         if not self.warm_up_steps:
@@ -235,11 +264,16 @@ class VAE(Generative):
         return self.beta * tf.minimum(1.0, step / self.warm_up_steps)
 
     def adapt_to(self, x):
-        """Set the output bias, and the noise if there is any, to what fits best without z, if still untouched."""
+        """Set the output bias, and the noise if there is any, to what fits best without z, if still untouched.
+
+        The pseudo-inputs of a VampPrior start with them.
+        """
         bias = self.decoder.get_layer(self.head).bias
         if np.any(bias.numpy()) or (self.is_gaussian and self.log_noise_scale.numpy()):
             return
         mean = mean_of_examples(x)
+        if self.trainable_prior is not None:
+            self.trainable_prior.adapt_to(x, self.seed)
         if not self.is_gaussian:
             mean = np.clip(mean, 0.001, 0.999)
         if self.network == "convolutional":
@@ -253,10 +287,15 @@ class VAE(Generative):
 
     def elbo(self, x, seed=0):
         """The ELBO with one z per image, in nats: float32 [batch]. Gray images are binarized by the protocol."""
+        nll, kl = self.elbo_terms(x, seed)
+        return -(nll + kl)
+
+    def elbo_terms(self, x, seed=0):
+        """-log p(x|z) and KL(q(z|x) || p(z)), which add up to -`elbo`: float32 [batch] each."""
         images = self.binarize(self.tensor(x), stateless_seed(seed, 0))
         posterior = self.posterior(images)
         z = posterior.sample(seed=stateless_seed(seed, 1))
-        return self.likelihood(z).log_prob(images) - self.kl_divergence(posterior, z)
+        return -self.likelihood(z).log_prob(images), self.kl_divergence(posterior, z)
 
     def log_prob(self, x, num_importance_samples=100, seed=0):
         """log p(x) by importance sampling from q(z|x), in nats: float32 [batch]; see `importance_estimate`."""
@@ -273,19 +312,24 @@ class VAE(Generative):
         return self.compiled_importance_estimate(self.tensor(x), tf.constant(num_importance_samples), seed)
 
     @tf.function(reduce_retracing=True)
-    def compiled_importance_estimate(self, x, num_importance_samples, seed):
+    def compiled_importance_estimate(self, x, num_importance_samples, seed, *condition):
         images = self.binarize(x, stateless_seed(seed, 0))
-        posterior = self.posterior(images)
+        posterior, prior = self.posterior(images, *condition), self.prior  # once for all samples
 
         def log_weights(s):
             z = posterior.sample(seed=stateless_seed(seed, 1, s))
-            return self.log_weights(images, z, posterior)
+            return self.log_weights(images, z, posterior, *condition, prior=prior)
 
         return importance_estimate(log_weights, num_importance_samples)
 
-    def log_weights(self, images, z, posterior):
-        """log p(x|z) + log p(z) - log q(z|x): float32, of the shape of `z` without its last axis."""
-        return self.likelihood(z).log_prob(images) + self.prior.log_prob(z) - posterior.log_prob(z)
+    def log_weights(self, images, z, posterior, *condition, prior=None):
+        """log p(x|z) + log p(z) - log q(z|x): float32, of the shape of `z` without its last axis.
+
+        `condition`: what p(x|z) and q(z|x) take besides, as the labels of `zoo.SupervisedVAE`.
+        `prior`: `self.prior`, from where it is at hand already.
+        """
+        prior = self.prior if prior is None else prior
+        return self.likelihood(z, *condition).log_prob(images) + prior.log_prob(z) - posterior.log_prob(z)
 
     def tensor(self, x):
         return tf.constant(self.checked(x), tf.float32)
@@ -294,21 +338,30 @@ class VAE(Generative):
 
     def draw_prior(self, num_samples, seed):
         """z ~ p(z): float32 [num_samples, latent_dim]."""
-        return tf.random.stateless_normal((num_samples, self.latent_dim), seed)
+        noise = tf.random.stateless_normal((num_samples, self.latent_dim), seed)
+        if self.trainable_prior is None:
+            return noise
+        uniform = tf.random.stateless_uniform((num_samples,), tf.random.experimental.stateless_fold_in(seed, 1))
+        return self.prior.transform(noise, uniform)
 
     def decode(self, z):
         """E[x|z] of codes z [batch, latent_dim]: pixel probabilities, or means, [batch, *event_shape]."""
         decoded = self.decoder(z)
         return decoded["mean"] if self.is_gaussian else tf.sigmoid(decoded["logits"])
 
-    def sample(self, num_samples, seed=0, noise=False):
+    def sample(self, num_samples, seed=0, noise=False, labels=None):
         """Images from the model, float32 [num_samples, *event_shape], in [0, 1] but for a Gaussian likelihood.
 
-        z ~ N(0, I); then E[x|z], the gray picture, or with `noise` a draw from p(x|z). The same arguments give the
+        z ~ p(z); then E[x|z], the gray picture, or with `noise` a draw from p(x|z). The same arguments give the
         same images.
         """
+        self.refuse_labels(labels)
         at_least("num_samples", num_samples, 1)
-        images = self.in_batches(self.decode, self.draw_prior(num_samples, stateless_seed(seed, 0)))
+        return self.images_of(self.draw_prior(num_samples, stateless_seed(seed, 0)), seed=seed, noise=noise)
+
+    def images_of(self, *code, seed, noise):
+        """E[x|z] of what `decode` takes, or with `noise` a draw from p(x|z): float32 [batch, *event_shape]."""
+        images = self.in_batches(self.decode, *code)
         if noise and self.is_gaussian:
             normal = tf.random.stateless_normal(images.shape, stateless_seed(seed, 1)).numpy()
             images += self.noise_scale.numpy() * normal
@@ -328,7 +381,7 @@ class VAE(Generative):
         images = Input(("batch", *self.event_shape), "real" if self.is_gaussian else "binary")
         noise = Input(("batch", "num_importance_samples", self.latent_dim), "standard_normal")
         kind = "real" if self.is_gaussian else "binary"
-        return {
+        endpoints = {
             "decode": self.decode_endpoint(),
             "encode": Endpoint(
                 lambda images: dict(self.encoder(images, training=False)),
@@ -343,43 +396,64 @@ class VAE(Generative):
                 summary=f"log p(x) in nats of {kind} images, importance-weighted over z = loc + scale * noise.",
             ),
         }
+        return endpoints if self.trainable_prior is None else {**endpoints, "prior": self.prior_endpoint()}
+
+    def prior_endpoint(self):
+        code = ("batch", self.latent_dim)
+        return Endpoint(
+            lambda noise, uniform: {"z": self.prior.transform(noise, uniform)},
+            inputs={"noise": Input(code, "standard_normal"), "uniform": Input(("batch",), "uniform")},
+            outputs={"z": Output(code)},
+            summary=f"Codes z ~ p(z), a mixture of {self.num_components} Gaussians: `uniform` picks one, and "
+            "z = loc + scale * noise.",
+        )
 
     def decode_endpoint(self):
-        codes, images = {"z": Input(("batch", self.latent_dim), "standard_normal")}, ("batch", *self.event_shape)
+        trained = self.trainable_prior is not None
+        codes = {"z": Input(("batch", self.latent_dim), "real" if trained else "standard_normal")}
+        images, origin = ("batch", *self.event_shape), "of the endpoint prior" if trained else "~ N(0, I)"
         if self.is_gaussian:
             noise_scale = f"{self.noise_scale.numpy():.6g}"
             return Endpoint(
-                lambda z: dict(self.decoder(z, training=False)),
+                lambda z: self.pixels_of(self.decoder(z, training=False)),
                 inputs=codes,
                 outputs={"mean": Output(images)},
-                summary=f"p(x|z) = N(mean, {noise_scale}^2 I): the mean of each pixel, for codes z ~ N(0, I).",
+                summary=f"p(x|z) = N(mean, {noise_scale}^2 I): the mean of each pixel, for codes z {origin}.",
             )
 
-        def probabilities_and_logits(z):
-            logits = self.decoder(z, training=False)["logits"]
-            return {"probabilities": tf.sigmoid(logits), "logits": logits}
-
         return Endpoint(
-            probabilities_and_logits,
+            lambda z: self.pixels_of(self.decoder(z, training=False)),
             inputs=codes,
             outputs={"probabilities": Output(images), "logits": Output(images)},
-            summary="p(x|z): the probability of each pixel, and its logit, for codes z ~ N(0, I).",
+            summary=f"p(x|z): the probability of each pixel, and its logit, for codes z {origin}.",
         )
 
+    def pixels_of(self, decoded):
+        """What the endpoint gives of what the decoder gives."""
+        return dict(decoded) if self.is_gaussian else {"probabilities": tf.sigmoid(decoded["logits"]), **decoded}
+
     def log_prob_endpoint(self, images, noise):
+        return self.importance_weighted(images, noise, self.encoder, self.decoder)
+
+    def importance_weighted(self, images, noise, encoder, decoder):
         # log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), all S samples at once. The densities are written out: the graphs
         # that tfp makes of them hold BroadcastArgs and MulNoNan, which ONNX does not have.
-        code = self.encoder(images, training=False)
+        code = encoder(images)
         loc, scale = code["loc"][:, None], code["scale"][:, None]  # [batch, 1, latent_dim]
         z = loc + scale * noise
-        decoded = self.decoder(tf.reshape(z, (-1, self.latent_dim)), training=False)[self.head]
+        decoded = decoder(tf.reshape(z, (-1, self.latent_dim)))[self.head]
         batch, num_importance_samples = tf.shape(noise)[0], tf.shape(noise)[1]
         pixels = int(np.prod(self.event_shape))
         decoded = tf.reshape(decoded, (batch, num_importance_samples, pixels))
         x = tf.reshape(images, (batch, 1, pixels))
         log_likelihood = tf.reduce_sum(self.log_likelihood(x, decoded), axis=-1)
-        log_prior_over_posterior = tf.reduce_sum(tf.math.log(scale) + 0.5 * (noise**2 - z**2), axis=-1)
-        log_weights = log_likelihood + log_prior_over_posterior
+        log_normalizer = 0.5 * math.log(2.0 * math.pi)
+        log_posterior = tf.reduce_sum(-0.5 * noise**2 - tf.math.log(scale) - log_normalizer, axis=-1)
+        if self.trainable_prior is None:
+            log_prior = tf.reduce_sum(-0.5 * z**2 - log_normalizer, axis=-1)
+        else:
+            log_prior = self.prior.log_prob(z)
+        log_weights = log_likelihood + log_prior - log_posterior
         samples = tf.cast(num_importance_samples, tf.float32)
         return {"log_prob": tf.reduce_logsumexp(log_weights, axis=1) - tf.math.log(samples)}
 
@@ -401,6 +475,8 @@ class VAE(Generative):
             "warm_up_steps": self.warm_up_steps,
             "binarization": self.binarization,
             "likelihood": self.likelihood_family,
+            "prior": self.prior_family,
+            "num_components": self.num_components,
         }
 
 

@@ -2,51 +2,55 @@
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 BATCH = 500
 ACTIVE = 0.01  # variance over the data of a unit's posterior mean, above which the unit is active (Burda et al. 2015)
 
 
-def likelihood(model, images, num_importance_samples, seed=0):
+def likelihood(model, images, num_importance_samples, seed=0, labels=None):
     """Means over `images` (binary, [N, ...]), in nats: a dict of floats.
 
     log_prob: importance-sampled; with log_prob_standard_error, of the Monte Carlo estimate alone (the test set is
         given), and effective_sample_size, the median over the images, of `num_importance_samples`.
-    elbo, nll, kl: one z per image; elbo = -(nll + kl).
+    elbo, nll, kl: one z per image; elbo = -(nll + kl). The kl is in closed form where the model has one, else it is
+        estimated at the same z; that of a model that classifies is of its classes as well.
+
+    Given `labels` [N], these are of log p(x|y).
     """
-    estimates, elbos, kls = [], [], []
+    estimates, nlls, kls = [], [], []
     for index, start in enumerate(range(0, len(images), BATCH)):
-        batch = images[start : start + BATCH].astype("float32")
-        estimates.append(model.importance_estimate(batch, num_importance_samples, seed=seed + index))
-        elbos.append(model.elbo(batch, seed=seed + index))
-        kls.append(tf.reduce_sum(kl_per_dimension(model.posterior(batch)), axis=-1))
+        part = slice(start, start + BATCH)
+        given = (images[part].astype("float32"), *(() if labels is None else (labels[part],)))
+        estimates.append(model.importance_estimate(*given, num_importance_samples, seed=seed + index))
+        nll, kl = model.elbo_terms(*given, seed=seed + index)
+        nlls.append(nll)
+        kls.append(kl)
     log_prob, standard_error, effective_sample_size = (np.concatenate(part) for part in zip(*estimates, strict=True))
-    elbo, kl = np.concatenate(elbos), np.concatenate(kls)
+    nll, kl = mean(np.concatenate(nlls)), mean(np.concatenate(kls))
     return {
         "log_prob": mean(log_prob),
         "log_prob_standard_error": float(np.sqrt(np.sum(np.square(standard_error, dtype="float64"))) / len(images)),
         "effective_sample_size": float(np.median(effective_sample_size)),
         "num_importance_samples": num_importance_samples,
-        "elbo": mean(elbo),
-        "nll": mean(-elbo - kl),
-        "kl": mean(kl),
+        "elbo": -(nll + kl),
+        "nll": nll,
+        "kl": kl,
     }
 
 
 def latent_diagnostics(model, images):
-    """kl_per_dimension [latent_dim] in nats, largest first; active_units; and latent_dim beside it."""
-    locs, kls = [], []
-    for start in range(0, len(images), BATCH):
-        posterior = model.posterior(images[start : start + BATCH].astype("float32"))
-        locs.append(posterior.mean())
-        kls.append(kl_per_dimension(posterior))
-    active = np.var(np.concatenate(locs), axis=0) > ACTIVE
-    per_dimension = np.concatenate(kls).mean(axis=0, dtype="float64")
-    return {
-        "kl_per_dimension": sorted(map(float, per_dimension), reverse=True),
-        "active_units": int(active.sum()),
-        "latent_dim": len(active),
-    }
+    """active_units; latent_dim beside it; and of a prior N(0, I) kl_per_dimension [latent_dim], nats, largest first."""
+    posteriors = [
+        model.posterior(images[start : start + BATCH].astype("float32")) for start in range(0, len(images), BATCH)
+    ]
+    active = np.var(np.concatenate([posterior.mean() for posterior in posteriors]), axis=0) > ACTIVE
+    diagnostics = {"active_units": int(active.sum()), "latent_dim": len(active)}
+    if not isinstance(model.prior, tfd.MultivariateNormalDiag):  # the KL from another prior is no sum over dimensions
+        return diagnostics
+    per_dimension = np.concatenate([kl_per_dimension(posterior) for posterior in posteriors])
+    per_dimension = per_dimension.mean(axis=0, dtype="float64")
+    return {"kl_per_dimension": sorted(map(float, per_dimension), reverse=True), **diagnostics}
 
 
 def effective_beta(model, images):

@@ -37,7 +37,8 @@ def scikit_learn_log_prob(model, train, test):
 
 def is_linear(model):
     """Whether a VAE's maximum of the ELBO is known: that of probabilistic PCA."""
-    return model.is_gaussian and model.network == "dense" and not model.hidden
+    is_standard = model.prior_family == "standard_normal"
+    return is_standard and model.is_gaussian and model.network == "dense" and not model.hidden
 
 
 def beside_ppca(model, train, test):

@@ -13,6 +13,7 @@ from pathlib import Path
 STUDIES = {
     "density_ratio": "the ratio of two densities by a classifier: calibration, unequal samples, the density chasm",
     "dirac_gan": "which objectives converge on the smallest GAN, with and without R1 (Mescheder et al. 2018)",
+    "latent_spaces": "2-D codes of VAE, SupervisedVAE, HypersphericalVAE, AAE: what they tell about the class",
     "mode_collapse": "GANs on a ring of 8 and a grid of 25 modes: how many they find (VEEGAN and PacGAN, corrected)",
     "optimal_discriminator": "a trained discriminator meets log p/q, its value 2 JSD - log 4 (Goodfellow et al. 2014)",
     "parzen": "k-means 'beats' real images by the Parzen-window log-likelihood (Theis et al. 2016, table 1)",
