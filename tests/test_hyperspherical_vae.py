@@ -5,6 +5,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from scipy.integrate import quad
@@ -246,6 +247,7 @@ class ModelTest(tf.test.TestCase, parameterized.TestCase):
         ("circle_power_spherical", 1, "power_spherical"), ("circle_von_mises_fisher", 1, "von_mises_fisher"),
         ("ball_power_spherical", 2, "power_spherical"), ("ball_von_mises_fisher", 2, "von_mises_fisher"),
     )  # fmt: skip
+    @pytest.mark.slow
     def test_log_prob_meets_quadrature_on_the_sphere(self, dim, name):
         """All 2^4 binary 2x2 images; p(x) = integral of p(x|z) over the sphere / its area."""
         vae = small(event_shape=(2, 2, 1), latent_dim=dim, posterior=name, binarization=None)
@@ -270,6 +272,7 @@ class ModelTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(elbo.mean(), exact.mean())
 
     @parameterized.named_parameters(*EVERY_POSTERIOR)
+    @pytest.mark.slow
     def test_kl_moves_with_training(self, name):
         """A concentration that stays where it starts is the known failure of this model: its KL is frozen."""
         generator = np.random.default_rng(1)

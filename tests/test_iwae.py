@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from scipy.special import logsumexp
@@ -207,6 +208,7 @@ class OneSampleTest(tf.test.TestCase, parameterized.TestCase):
         ("convolutional", {"network": "convolutional", "hidden": (4,)}, False),
         ("gaussian", {"likelihood": "gaussian", "binarization": None}, False),
     )
+    @pytest.mark.slow
     def test_one_sample_is_the_vae_to_the_last_bit(self, arguments, jit):
         histories, weights = [], []
         for model_class, more in ((zoo.VAE, {}), (zoo.IWAE, {"num_training_samples": 1})):

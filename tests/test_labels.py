@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -206,6 +207,7 @@ class RunTest(tf.test.TestCase):
         with mock.patch.object(FinishEpoch, "on_epoch_end", stop), self.assertRaises(KeyboardInterrupt):
             train(recipe, workdir, verbose=0)
 
+    @pytest.mark.slow
     def test_a_resumed_run_ends_bit_identical(self):
         recipe = tiny("semi_supervised_aae_digits", discriminator_hidden=(8,), **FEW)
         whole = train(recipe, self.folder / "whole", verbose=0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
@@ -170,6 +171,7 @@ class StudyTest(parameterized.TestCase, tf.test.TestCase):
         ("vanishing_gradient", []),
         ("dirac_gan", []),
     )
+    @pytest.mark.slow
     def test_study_end_to_end(self, name, flags):
         workdir = Path(self.get_temp_dir()) / name
         status, out, err = run_command(name, *flags, "--workdir", workdir)
