@@ -4,16 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
-import pytest
 import tensorflow as tf
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-
-@pytest.fixture(autouse=True, scope="class")
-def memory_of_earlier_tests():
-    """Give it back after each class: graphs hang together in cycles, whose collection would stall a later test."""
-    yield
-    keras.utils.clear_session()
