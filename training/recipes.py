@@ -314,6 +314,61 @@ AAE_DIGITS = Recipe(
     batch_size=64,
 )
 
+# Makhzani et al. 2015, appendix A.1: 784-1000-1000-8, mirrored; a discriminator of 1000-1000; prior N(0, 5^2 I); by
+# Adam instead of SGD.
+AAE_MNIST = Recipe(
+    name="aae_mnist",
+    summary="AAE of gray MNIST, 8 latent dimensions, prior N(0, 5^2 I) (Makhzani et al. 2015)",
+    model="AAE",
+    data="mnist",
+    binarization="none",
+    latent_dim=8,
+    prior_scale=5.0,
+    hidden=(1000, 1000),
+    discriminator_hidden=(1000, 1000),
+    epochs=45,
+    batch_size=100,
+    discriminator_learning_rate=2e-4,
+    generator_learning_rate=2e-4,
+    beta_1=0.5,
+    decay=True,
+)
+
+# Makhzani et al. 2015, appendix A.2: z of 10 dimensions, noise of 0.3 on the input; in half the units a layer, by Adam,
+# and in few of its 5,000 epochs. The classification has to learn several times as fast as the encoder deceives.
+SEMI_SUPERVISED_AAE_MNIST = dataclasses.replace(
+    AAE_MNIST,
+    name="semi_supervised_aae_mnist",
+    summary="semi-supervised AAE of gray MNIST, 1,000 labels (Makhzani et al. 2015)",
+    model="SemiSupervisedAAE",
+    latent_dim=10,
+    prior_scale=1.0,
+    hidden=(500, 500),
+    discriminator_hidden=(500, 500),
+    input_noise=0.3,
+    epochs=40,
+    batch_size=120,
+    generator_learning_rate=1e-4,
+    num_labels=1000,
+    labels_per_batch=20,
+)
+
+# Kingma et al. 2014: 784-500-50, mirrored; alpha = 0.1; uniform p(y); by Keras' Adam.
+SEMI_SUPERVISED_VAE_MNIST = Recipe(
+    name="semi_supervised_vae_mnist",
+    summary="semi-supervised VAE (M2) of dynamically binarized MNIST, 1,000 labels (Kingma et al. 2014)",
+    model="SemiSupervisedVAE",
+    data="mnist",
+    latent_dim=50,
+    hidden=(500,),
+    epochs=100,
+    patience=100,
+    batch_size=200,
+    num_labels=1000,
+    labels_per_batch=10,
+    jit=False,  # the sum over the classes is one large product, which a plain graph does faster
+)
+
 # Of 100 labels, 16 in each batch; every epoch shows all examples without labels as well.
 FEW_LABELS = {"num_labels": 100, "labels_per_batch": 16, "batch_size": 64}
 
@@ -397,6 +452,39 @@ RECIPES = {
             model="SemiSupervisedAAE",
             epochs=60,
             **FEW_LABELS,
+        ),
+        SEMI_SUPERVISED_VAE_MNIST,
+        dataclasses.replace(
+            SEMI_SUPERVISED_VAE_MNIST,
+            name="semi_supervised_vae_mnist_100",
+            summary="semi-supervised VAE (M2) of dynamically binarized MNIST, 100 labels (Kingma et al. 2014)",
+            num_labels=100,
+        ),
+        AAE_MNIST,
+        dataclasses.replace(
+            AAE_MNIST,
+            name="supervised_aae_mnist",
+            summary="supervised AAE of gray MNIST: images of a class asked for (Makhzani et al. 2015, figure 6)",
+            labels_in="decoder",
+        ),
+        SEMI_SUPERVISED_AAE_MNIST,
+        dataclasses.replace(
+            SEMI_SUPERVISED_AAE_MNIST,
+            name="semi_supervised_aae_mnist_100",
+            summary="semi-supervised AAE of gray MNIST, 100 labels (Makhzani et al. 2015)",
+            num_labels=100,
+        ),
+        dataclasses.replace(
+            SEMI_SUPERVISED_AAE_MNIST,
+            name="aae_clusters_mnist",
+            summary="AAE of gray MNIST that finds 16 clusters without labels (Makhzani et al. 2015, section 6)",
+            supervised=False,
+            num_clusters=16,
+            latent_dim=5,
+            class_noise=0.1,
+            batch_size=100,
+            num_labels=0,
+            labels_per_batch=0,
         ),
         dataclasses.replace(
             VAE_MNIST,

@@ -29,7 +29,7 @@ import tensorflow as tf
 
 from zoo import networks
 from zoo.base import Adversarial, Conditional, Endpoint, Input, Output, at_least, sizes, with_labels
-from zoo.distributions import one_hot, stateless_seed
+from zoo.distributions import normal_noise, one_hot, stateless_seed
 from zoo.fixed_priors import PRIORS
 from zoo.inputs import UNLABELLED, Labels, checked_labels, missing_labels
 from zoo.objectives import half, log_loss
@@ -114,7 +114,7 @@ class AdversarialAutoencoder(Adversarial):
         """x as the encoder meets it in training: with noise, though not in what is to be reconstructed."""
         if not self.input_noise:
             return x
-        return x + self.input_noise * tf.random.stateless_normal(tf.shape(x), self.draw_seed())
+        return x + self.input_noise * normal_noise(tf.shape(x), self.draw_seed())
 
     def loss_of_reconstruction(self, x, reconstruction):
         """||x - reconstruction||^2 / features: a mean over the batch."""
@@ -305,7 +305,7 @@ class AAE(AdversarialAutoencoder):
         """z ~ q(z|x), one for each example: [batch, latent_dim]."""
         sizes_of_noise = {"deterministic": 0, "gaussian": self.latent_dim, "universal": self.noise_dim}
         size = sizes_of_noise[self.posterior_family]
-        return self.code(x, tf.random.stateless_normal((tf.shape(x)[0], size), self.draw_seed()) if size else None)
+        return self.code(x, normal_noise((tf.shape(x)[0], size), self.draw_seed()) if size else None)
 
     def code(self, x, noise=None):
         """z of x and the posterior's noise; None is noise 0."""
@@ -405,10 +405,10 @@ class AAE(AdversarialAutoencoder):
 
     def train_step(self, data):
         x, labels = self.examples_and_labels(data)
-        real = self.draw_real(x, labels)
+        real, seen = self.draw_real(x, labels), self.corrupted(x)
 
         def z():
-            return self.draw_codes(self.corrupted(x))
+            return self.draw_codes(seen)
 
         self.minimize("reconstruction", lambda: self.reconstruction_loss(x, z(), labels))
         self.minimize("discriminator", lambda: self.discriminator_loss(real, z(), labels))

@@ -5,7 +5,11 @@ and never stored: Keras does not track the variables inside one.
 """
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
+
+# What TensorFlow chooses by itself. Named, XLA compiles it on a CPU to the same numbers in a thirtieth of the time.
+ALGORITHM = "philox"
 
 
 def standard_normal(event_size, dtype=tf.float32):
@@ -15,7 +19,16 @@ def standard_normal(event_size, dtype=tf.float32):
 
 def diag_gaussian(loc, scale):
     """N(loc, diag(scale^2)); `scale` is the standard deviation; event_shape is the last axis."""
-    return tfd.MultivariateNormalDiag(loc=loc, scale_diag=scale)
+    return DiagGaussian(loc=loc, scale_diag=scale)
+
+
+class DiagGaussian(tfd.MultivariateNormalDiag):
+    """tfd.MultivariateNormalDiag, whose draws are those of `normal_noise`: loc + scale noise."""
+
+    def _call_sample_n(self, sample_shape, seed, **unused):
+        sample_shape = tf.reshape(tf.cast(sample_shape, tf.int32), [-1])
+        shape = tf.concat([sample_shape, self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
+        return self.loc + self.scale.diag_part() * normal_noise(shape, tfp.random.sanitize_seed(seed), self.dtype)
 
 
 def bernoulli(logits, event_ndims):
@@ -31,6 +44,16 @@ def gaussian(loc, scale, event_ndims):
 def one_hot(labels, num_classes, dtype=tf.float32):
     """Labels [batch] as indicators [batch, num_classes]; a row of zeros for -1. The same in every runtime."""
     return tf.cast(labels[:, None] == tf.range(num_classes, dtype=labels.dtype), dtype)
+
+
+def normal_noise(shape, seed, dtype=tf.float32):
+    """Draws of N(0, 1) of `shape`: a pure function of `seed`, from `stateless_seed`."""
+    return tf.random.stateless_normal(shape, seed, dtype=dtype, alg=ALGORITHM)
+
+
+def uniform_noise(shape, seed, dtype=tf.float32):
+    """Draws of the uniform distribution on [0, 1): a pure function of `seed`, from `stateless_seed`."""
+    return tf.random.stateless_uniform(shape, seed, dtype=dtype, alg=ALGORITHM)
 
 
 def stateless_seed(seed, *path):

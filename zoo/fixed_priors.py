@@ -23,7 +23,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.base import Input
-from zoo.distributions import diag_gaussian
+from zoo.distributions import diag_gaussian, normal_noise, uniform_noise
 
 RADIUS, RADIAL_SCALE, TANGENTIAL_SCALE = 2.0, 0.5, 0.2
 ROLL_RADIUS, ROLL_TURNS, ROLL_WIDTH = 3.0, 2.0, 0.1
@@ -59,8 +59,8 @@ class FixedPrior:
     def draw(self, num_samples, seed, labels=None):
         """z: float32 [num_samples, latent_dim]; `seed` as tfp takes it, int32[2]; row i from the place of label i."""
         normal_seed, uniform_seed = tf.unstack(tf.random.split(seed))
-        noise = tf.random.stateless_normal((num_samples, self.latent_dim), normal_seed)
-        uniform = tf.random.stateless_uniform((num_samples,), uniform_seed) if self.has_components else None
+        noise = normal_noise((num_samples, self.latent_dim), normal_seed)
+        uniform = uniform_noise((num_samples,), uniform_seed) if self.has_components else None
         return self.from_noise(noise, uniform, labels)
 
     def log_prob(self, z):

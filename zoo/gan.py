@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from zoo import networks
 from zoo.base import KERAS_BATCH_SIZE, Adversarial, Endpoint, Input, Output, at_least, sizes
-from zoo.distributions import stateless_seed
+from zoo.distributions import normal_noise, stateless_seed
 from zoo.layers import SpectralNormalization
 from zoo.objectives import OBJECTIVES, around, between, gradient_penalty, with_squared_slope
 
@@ -217,7 +217,7 @@ class GAN(Adversarial):
         return generator(z, training=False)[self.end]
 
     def draw_codes(self, num_codes):
-        return tf.random.stateless_normal((num_codes, self.latent_dim), self.draw_seed())
+        return normal_noise((num_codes, self.latent_dim), self.draw_seed())
 
     # The two losses.
 
@@ -351,7 +351,7 @@ class GAN(Adversarial):
         """G(z), z ~ N(0, I): float32 [num_samples, *event_shape]. The same arguments give the same examples."""
         self.refuse_labels(labels)
         at_least("num_samples", num_samples, 1)
-        z = tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
+        z = normal_noise((num_samples, self.latent_dim), stateless_seed(seed, 0))
         return self.in_batches(self.generate, z)
 
     # Deployment.

@@ -41,6 +41,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import networks
 from zoo.base import Endpoint, Input, Output
+from zoo.distributions import normal_noise
 from zoo.vae import VAE
 
 SMALLEST_CONCENTRATION = 1.0
@@ -166,7 +167,7 @@ class HypersphericalVAE(VAE):
 
     def draw_prior(self, num_samples, seed):
         """z ~ p(z): float32 [num_samples, d + 1], of unit length."""
-        return tf.math.l2_normalize(tf.random.stateless_normal((num_samples, self.code_size), seed), axis=-1)
+        return tf.math.l2_normalize(normal_noise((num_samples, self.code_size), seed), axis=-1)
 
     def endpoints(self):
         code = ("batch", self.code_size)
@@ -208,7 +209,7 @@ class OnSphere:
     def tangent_normal(self, n, seed):
         """Standard normal noise in the tangent plane at loc: [n, batch, d + 1], orthogonal to loc."""
         loc = self.mean_direction
-        noise = tf.random.stateless_normal(tf.concat([[n], tf.shape(loc)], axis=0), seed, dtype=loc.dtype)
+        noise = normal_noise(tf.concat([[n], tf.shape(loc)], axis=0), seed, dtype=loc.dtype)
         return noise - tf.reduce_sum(noise * loc, axis=-1, keepdims=True) * loc
 
     def from_tangent(self, y):

@@ -19,7 +19,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import seeding
 from zoo.base import Endpoint, Input, Output, WithoutGradient, at_least
-from zoo.distributions import gaussian, stateless_seed
+from zoo.distributions import gaussian, normal_noise, stateless_seed
 from zoo.inputs import check_ends, check_shape
 
 INITIALIZATIONS = ("k-means++", "k-means||", "random")
@@ -379,7 +379,7 @@ class KMeans(WithoutGradient):
         at_least("num_samples", num_samples, 1)
         clusters = self.prior.sample(num_samples, seed=stateless_seed(seed, 0))
         x = tf.cast(self.likelihood(clusters).mean(), tf.float32)
-        return (x + self.variance**0.5 * tf.random.stateless_normal(x.shape, stateless_seed(seed, 1))).numpy()
+        return (x + self.variance**0.5 * normal_noise(x.shape, stateless_seed(seed, 1))).numpy()
 
     # Deployment.
 

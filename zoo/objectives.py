@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from zoo.distributions import uniform_noise
+
 SMALLEST_SQUARE = 1e-12  # under a square root: where the slope is 0, its norm has a gradient of 0 and not of infinity
 
 
@@ -128,7 +130,7 @@ def between(real, fake, seed):
 
 def uniform_for_each(x, seed):
     """One number in [0, 1) for each example of x, of a shape that broadcasts over it."""
-    return tf.random.stateless_uniform((tf.shape(x)[0], *[1] * (len(x.shape) - 1)), seed)
+    return uniform_noise((tf.shape(x)[0], *[1] * (len(x.shape) - 1)), seed)
 
 
 def around(real, seed):
@@ -136,4 +138,4 @@ def around(real, seed):
 
     x + 1/2 std(x) u, u ~ U(0, 1) for each number, std over the whole batch, as in the code of Kodali et al. 2017.
     """
-    return real + 0.5 * tf.math.reduce_std(real) * tf.random.stateless_uniform(tf.shape(real), seed)
+    return real + 0.5 * tf.math.reduce_std(real) * uniform_noise(tf.shape(real), seed)

@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import eigen
 from zoo.base import Endpoint, Input, Output, WithoutGradient, at_least
-from zoo.distributions import diag_gaussian, gaussian, standard_normal, stateless_seed
+from zoo.distributions import diag_gaussian, gaussian, normal_noise, standard_normal, stateless_seed
 from zoo.inputs import blocks, check_shape
 
 SOLVERS = ("auto", "covariance", "randomized")
@@ -228,7 +228,7 @@ class PCA(WithoutGradient):
         z = self.prior.sample(num_samples, seed=stateless_seed(seed, 0))
         x = self.in_batches(lambda z: self.likelihood(z).mean(), z)
         if noise:
-            normal = tf.random.stateless_normal(x.shape, stateless_seed(seed, 1), dtype=tf.float64)
+            normal = normal_noise(x.shape, stateless_seed(seed, 1), dtype=tf.float64)
             x += self.noise_variance.numpy() ** 0.5 * normal.numpy()
         return x.astype("float32")
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from zoo.aae import ON_ITS_SIDE, AdversarialAutoencoder
 from zoo.base import Endpoint, Input, Output, at_least
-from zoo.distributions import one_hot, stateless_seed
+from zoo.distributions import normal_noise, one_hot, stateless_seed, uniform_noise
 from zoo.inputs import Labels
 from zoo.objectives import log_loss
 
@@ -206,18 +206,18 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
 
     def train_step(self, data):
         x, labels = self.examples_and_labels(data)
-        real = self.with_class_noise(*self.draw_prior_codes(tf.shape(x)[0]))
+        real, seen = self.with_class_noise(*self.draw_prior_codes(tf.shape(x)[0])), self.corrupted(x)
 
         def fake():
-            return self.with_class_noise(*self.encode(self.corrupted(x)))
+            return self.with_class_noise(*self.encode(seen))
 
-        self.minimize("reconstruction", lambda: self.reconstruction_loss(x, *self.encode(self.corrupted(x))))
+        self.minimize("reconstruction", lambda: self.reconstruction_loss(x, *self.encode(seen)))
         self.minimize("discriminator", lambda: self.discriminator_loss(real, fake()))
         self.minimize("generator", lambda: self.generator_loss(fake()))
         if self.supervised:
             self.minimize(
                 "classification",
-                lambda: self.classification_loss(self.class_logits_and_style(self.corrupted(x))[0], labels),
+                lambda: self.classification_loss(self.class_logits_and_style(seen)[0], labels),
             )
         return self.get_metrics_result()
 
@@ -234,14 +234,14 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
 
     def draw_prior_codes(self, num_codes):
         """(y, z) of the priors: one-hot classes [num_codes, num_classes] and styles [num_codes, latent_dim]."""
-        classes = tf.random.stateless_uniform((num_codes,), self.draw_seed(), 0, self.num_classes, tf.int64)
+        classes = tf.cast(self.num_classes * uniform_noise((num_codes,), self.draw_seed()), tf.int64)
         y = one_hot(classes, self.num_classes)
-        z = self.prior_scale * tf.random.stateless_normal((num_codes, self.latent_dim), self.draw_seed())
+        z = self.prior_scale * normal_noise((num_codes, self.latent_dim), self.draw_seed())
         return y, z
 
     def with_class_noise(self, y, z):
         if self.class_noise:
-            y += self.class_noise * tf.random.stateless_normal(tf.shape(y), self.draw_seed())
+            y += self.class_noise * normal_noise(tf.shape(y), self.draw_seed())
         return y, z
 
     # Generation.
@@ -254,7 +254,7 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
                 in turn.
         """
         at_least("num_samples", num_samples, 1)
-        z = self.prior_scale * tf.random.stateless_normal((num_samples, self.latent_dim), stateless_seed(seed, 0))
+        z = self.prior_scale * normal_noise((num_samples, self.latent_dim), stateless_seed(seed, 0))
         return self.in_batches(self.of_class, z, self.classes_of(num_samples, labels))
 
     # Deployment. The styles of `decode` are real numbers, of the scale of the prior; `generate` draws them from noise.

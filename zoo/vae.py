@@ -35,7 +35,15 @@ from tensorflow_probability import distributions as tfd
 
 from zoo import networks
 from zoo.base import Endpoint, Generative, Input, Output, at_least, sizes
-from zoo.distributions import bernoulli, diag_gaussian, gaussian, standard_normal, stateless_seed
+from zoo.distributions import (
+    bernoulli,
+    diag_gaussian,
+    gaussian,
+    normal_noise,
+    standard_normal,
+    stateless_seed,
+    uniform_noise,
+)
 from zoo.importance import importance_estimate
 from zoo.inputs import batches
 from zoo.trainable_priors import PRIORS, MixturePrior, VampPrior
@@ -229,7 +237,7 @@ class VAE(Generative):
             return x
         if self.binarization == "threshold":
             return tf.cast(x >= 0.5, tf.float32)
-        return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed, dtype=x.dtype) < x, tf.float32)
+        return tf.cast(uniform_noise(tf.shape(x), seed, dtype=x.dtype) < x, tf.float32)
 
     # The objective.
 
@@ -338,10 +346,10 @@ class VAE(Generative):
 
     def draw_prior(self, num_samples, seed):
         """z ~ p(z): float32 [num_samples, latent_dim]."""
-        noise = tf.random.stateless_normal((num_samples, self.latent_dim), seed)
+        noise = normal_noise((num_samples, self.latent_dim), seed)
         if self.trainable_prior is None:
             return noise
-        uniform = tf.random.stateless_uniform((num_samples,), tf.random.experimental.stateless_fold_in(seed, 1))
+        uniform = uniform_noise((num_samples,), tf.random.experimental.stateless_fold_in(seed, 1))
         return self.prior.transform(noise, uniform)
 
     def decode(self, z):
@@ -363,10 +371,10 @@ class VAE(Generative):
         """E[x|z] of what `decode` takes, or with `noise` a draw from p(x|z): float32 [batch, *event_shape]."""
         images = self.in_batches(self.decode, *code)
         if noise and self.is_gaussian:
-            normal = tf.random.stateless_normal(images.shape, stateless_seed(seed, 1)).numpy()
+            normal = normal_noise(images.shape, stateless_seed(seed, 1)).numpy()
             images += self.noise_scale.numpy() * normal
         elif noise:
-            uniform = tf.random.stateless_uniform(images.shape, stateless_seed(seed, 1)).numpy()
+            uniform = uniform_noise(images.shape, stateless_seed(seed, 1)).numpy()
             images = (uniform < images).astype("float32")
         return images
 
