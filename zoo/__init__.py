@@ -20,6 +20,8 @@ from zoo.hyperspherical_vae import HypersphericalVAE
 from zoo.iwae import IWAE
 from zoo.kmeans import KMeans
 from zoo.pca import PCA
+from zoo.pixel_cnn import PixelCNN
+from zoo.pixel_rnn import PixelRNN
 from zoo.semi_supervised_aae import SemiSupervisedAAE
 from zoo.semi_supervised_vae import SemiSupervisedVAE
 from zoo.supervised_vae import SupervisedVAE
@@ -36,6 +38,8 @@ MODELS = {
     "IWAE": IWAE,
     "KMeans": KMeans,
     "PCA": PCA,
+    "PixelCNN": PixelCNN,
+    "PixelRNN": PixelRNN,
     "SemiSupervisedAAE": SemiSupervisedAAE,
     "SemiSupervisedVAE": SemiSupervisedVAE,
     "SupervisedVAE": SupervisedVAE,
@@ -81,6 +85,8 @@ __all__ = [
     "Input",
     "KMeans",
     "Output",
+    "PixelCNN",
+    "PixelRNN",
     "SemiSupervisedAAE",
     "SemiSupervisedVAE",
     "SupervisedVAE",

@@ -24,6 +24,7 @@ REFUSED_VALUES = ("<<values: ", " :values>>")
 REFUSED_SHAPE = ("<<shape: ", " :shape>>")
 REFUSED_LABELS = ("<<labels: ", " :labels>>")
 UNLABELLED = -1
+ROUNDING_OF_LEVELS = 1e-3  # of a level's number: above what k / 255 loses in float16
 
 
 class Labels(NamedTuple):
@@ -33,6 +34,12 @@ class Labels(NamedTuple):
     some: bool = False
 
 
+class Levels(NamedTuple):
+    """The values of intensities: k / (num_levels - 1), k = 0 ... num_levels - 1; a range beside those of `RANGES`."""
+
+    num_levels: int
+
+
 def checked(x, event_shape, values, labels=None):
     """Return `x` with a trailing channel where it was left out, after (or while) checking shape and values.
 
@@ -40,7 +47,7 @@ def checked(x, event_shape, values, labels=None):
         x: array [N, *event_shape], or [N, height, width] where there is one channel; a batched `tf.data.Dataset` or a
             `keras.utils.PyDataset` of such arrays or of tuples that start with one.
         event_shape: shape of one example.
-        values: a key of `RANGES`.
+        values: a key of `RANGES`, or `Levels`.
         labels: the `Labels` that a stream must yield beside the examples; None if they are not looked at. Those of an
             array are checked by `checked_labels`.
 
@@ -113,6 +120,9 @@ def smallest_label(labels):
 
 def in_range(x, values, numpy):
     """Elementwise, whether `x` is in the range called `values`; `numpy` is the namespace of its kind of array."""
+    if isinstance(values, Levels):
+        steps = x * (values.num_levels - 1)
+        return (x >= 0) & (x <= 1) & (numpy.abs(steps - numpy.round(steps)) <= ROUNDING_OF_LEVELS)
     if values == "binary":
         return (x == 0) | (x == 1)
     if values == "unit_interval":
@@ -244,6 +254,13 @@ def check_type(name, is_floating):
 
 
 def value_sentence(values, low, high):
+    if isinstance(values, Levels):
+        last = values.num_levels - 1
+        return (
+            f"Examples must hold the {values.num_levels} levels 0, 1/{last}, ..., 1 only, but some in [{low:.6g}, "
+            f"{high:.6g}] lie between or outside; round them first, x = np.round(x * {last}) / {last} of x in [0, 1], "
+            "or build the model with the num_levels of the data."
+        )
     advice = {
         "real": "Remove NaN and infinity.",
         "unit_interval": "Scale the pixels, for example x / 255.0, and remove NaN.",

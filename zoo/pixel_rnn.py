@@ -1,0 +1,80 @@
+"""PixelRNN (van den Oord et al. 2016a): the conditionals of all pixels by two-dimensional LSTMs.
+
+k1 x k1 mask A -> LSTM layers, each added to its input -> ReLU, 1x1 -> ReLU, 1x1 -> the logits
+
+Row LSTM          a pixel sees a triangle above it
+Diagonal BiLSTM   a pixel sees all before it
+"""
+
+import keras
+
+from zoo.autoregressive import Autoregressive
+from zoo.base import at_least
+from zoo.pixel_cnn import odd
+from zoo.pixel_layers import MaskedConv2D
+from zoo.spatial_lstms import DiagonalBiLSTM, RowLSTM
+
+CELLS = {"row_lstm": RowLSTM, "diagonal_bilstm": DiagonalBiLSTM}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class PixelRNN(Autoregressive):
+    """PixelRNN of images of a few levels, with or without labels.
+
+    Args:
+        event_shape, num_levels, num_classes, seed: of `zoo.PixelCNN`.
+        cell: "row_lstm" or "diagonal_bilstm".
+        num_layers: LSTM layers.
+        hidden: h, units of each LSTM; the features between the layers are 2 h.
+        head: units of the layer before the logits.
+        first_kernel_size: of the first layer; odd.
+
+    Metrics, call, errors and references: as of `zoo.PixelCNN`.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 2, (64, 6, 6, 1)).astype("float32")
+        >>> pixel_rnn = PixelRNN(event_shape=(6, 6, 1), cell="diagonal_bilstm", hidden=8)
+        >>> pixel_rnn.compile("adam")
+        >>> history = pixel_rnn.fit(images, epochs=1, verbose=0)
+        >>> pixel_rnn.complete(images[:2], mask=np.arange(6)[:, None, None] < 3).shape
+        (2, 6, 6, 1)
+    """
+
+    def __init__(
+        self,
+        event_shape,
+        num_levels=2,
+        cell="diagonal_bilstm",
+        num_layers=1,
+        hidden=32,
+        head=32,
+        first_kernel_size=7,
+        num_classes=0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(event_shape, num_levels, num_classes, seed, **kwargs)
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; one of {tuple(CELLS)} is wanted.")
+        self.cell = cell
+        self.num_layers, self.hidden = at_least("num_layers", num_layers, 1), self.grouped("hidden", hidden)
+        self.head = self.grouped("head", head)
+        self.first_kernel_size = odd("first_kernel_size", first_kernel_size, 3)
+        self.stack([*self.features(), *self.heads(self.head)])
+
+    def features(self):
+        """The layers up to the last features, of 2 h units."""
+        reach = (self.first_kernel_size - 1) // 2
+        yield self.layer(MaskedConv2D, 2 * self.hidden, "A", reach, reach, labelled=True)
+        for _ in range(self.num_layers):
+            yield self.layer(CELLS[self.cell], self.hidden, labelled=True)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "cell": self.cell,
+            "num_layers": self.num_layers,
+            "hidden": self.hidden,
+            "head": self.head,
+            "first_kernel_size": self.first_kernel_size,
+        }
