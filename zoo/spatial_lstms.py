@@ -127,9 +127,8 @@ def scanned(neighbours, inside):
             first = (0, zeros, zeros, zeros, zeros, tf.zeros_like(line), by_gates)
             _, by_h, by_c, by_h0, by_c0, by_line, by_gates = for_each(steps, backwards, first)
             by_gates, h_before = by_gates.stack(), tf.concat([h0[None], all_h[:-1]], axis=0)
-            by_kernel = tf.einsum(
-                "tdbln,tdblg->dng", look(h_before, tf.broadcast_to(line, tf.shape(h_before)[:-2])), by_gates
-            )
+            seen = look(h_before, tf.broadcast_to(line, tf.shape(h_before[..., 0, :])))
+            by_kernel = tf.einsum("tdbln,tdblg->dng", seen, by_gates)
             by_h_outside = tf.reduce_sum(by_h + by_h0, [1, 2]) + tf.reduce_sum(by_line, 1)
             return by_gates, by_kernel, by_h_outside, tf.reduce_sum(by_c + by_c0, [1, 2])
 
