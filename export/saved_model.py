@@ -66,23 +66,14 @@ def write(model, endpoints, folder):
 
 
 def never_empty(endpoint):
-    """The function of a `zoo.Endpoint`, of tensors in the declared order, for whose networks no batch is empty.
+    """The function of a `zoo.Endpoint`, of tensors in the declared order; see `zoo.base.never_empty`.
 
-    TensorFlow's oneDNN convolutions give an empty batch the shape of their input instead of their output's. So one
-    example of zeros goes through the model in its place and is cut off again; other batches pass as they are.
+    TensorFlow's oneDNN convolutions give an empty batch the shape of their input instead of their output's.
     """
-    import tensorflow as tf
+    from zoo.base import never_empty as padded
 
-    def function(*tensors):
-        batch = tf.shape(tensors[0])[0]
-        fillers = tf.cast(tf.equal(batch, 0), tf.int32)
-        inputs = {}
-        for name, tensor in zip(endpoint.inputs, tensors, strict=True):
-            inputs[name] = tf.pad(tensor, [[0, fillers], *[[0, 0]] * (tensor.shape.rank - 1)])
-            inputs[name].set_shape([None, *tensor.shape[1:]])
-        return {name: output[:batch] for name, output in endpoint.function(**inputs).items()}
-
-    return function
+    function = padded(endpoint.function)
+    return lambda *tensors: function(**dict(zip(endpoint.inputs, tensors, strict=True)))
 
 
 # Checks.

@@ -13,12 +13,14 @@ level whose cumulative probability exceeds u_i.
 van den Oord, Kalchbrenner and Kavukcuoglu 2016, Pixel Recurrent Neural Networks, sections 2 and 3.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.base import Conditional, Endpoint, Generative, Input, Output, at_least, with_labels
-from zoo.distributions import bernoulli, categorical, one_hot, stateless_seed, uniform_noise
+from zoo.base import Conditional, Endpoint, Generative, Input, Output, at_least, never_empty, with_labels
+from zoo.distributions import one_hot, stateless_seed, uniform_noise
 from zoo.inputs import Labels, Levels, checked_labels, missing_labels
 from zoo.pixel_layers import Head, for_each
 
@@ -108,15 +110,14 @@ class Autoregressive(Generative):
     def indicators(self, labels):
         return None if labels is None else one_hot(labels, self.num_classes, self.compute_dtype)
 
-    def likelihood_of(self, logits):
-        """p(x) of the logits of x itself; its draws are of the levels 0 ... num_levels - 1."""
+    def log_likelihood(self, x, logits):
+        """log p(x) of images and the logits that they have given: float32 [batch]."""
+        x = tf.cast(x, tf.float32)
+        # Written out: no ONNX graph can hold the log_prob of tfd.Bernoulli and tfd.Categorical.
         if self.num_levels == 2:
-            return bernoulli(logits, len(self.event_shape))
-        return categorical(logits, len(self.event_shape))
-
-    def levels_of(self, x):
-        """Intensities in [0, 1] as the numbers of their levels."""
-        return x if self.num_levels == 2 else tf.cast(tf.round(x * (self.num_levels - 1)), tf.int32)
+            return tf.reduce_sum(x * logits - tf.nn.softplus(logits), axis=range(1, 4))
+        levels = tf.one_hot(tf.cast(tf.round(x * (self.num_levels - 1)), tf.int32), self.num_levels)
+        return tf.reduce_sum(levels * tf.nn.log_softmax(logits), axis=range(1, 5))
 
     def logits(self, x, labels=None):
         """The logits of the conditionals of images x [batch, *event_shape], whose labels are [batch]."""
@@ -133,8 +134,7 @@ class Autoregressive(Generative):
         return self.log_prob_of(x, labels)
 
     def log_prob_of(self, x, labels=None):
-        x = tf.cast(x, tf.float32)
-        return self.likelihood_of(self.logits_of(x, labels)).log_prob(self.levels_of(x))
+        return self.log_likelihood(x, self.logits_of(x, labels))
 
     def given(self, labels, count):
         """The labels of `count` images as a tuple of one array [count], checked; () for a model without."""
@@ -151,7 +151,7 @@ class Autoregressive(Generative):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         images = x[0] if self.num_classes else x
-        nll = -self.likelihood_of(y_pred["logits"]).log_prob(self.levels_of(tf.cast(images, tf.float32)))
+        nll = -self.log_likelihood(images, y_pred["logits"])
         self.nll.update_state(nll, sample_weight)
         return self.mean_over_batch(nll, sample_weight)
 
@@ -320,7 +320,8 @@ class Autoregressive(Generative):
         labels = {"labels": Input(("batch",), "label", self.num_classes)} if self.num_classes else {}
         levels = () if self.num_levels == 2 else (self.num_levels,)
         given = ", given their labels" if self.num_classes else ""
-        return {
+        # Nor does a loop in ONNX Runtime take an empty batch.
+        endpoints = {
             "sample": Endpoint(
                 lambda noise, labels=None: {"images": self.draw(noise, labels=labels)},
                 inputs={"noise": Input(shape, "uniform"), **labels},
@@ -328,9 +329,9 @@ class Autoregressive(Generative):
                 summary=f"Images{given}, drawn pixel by pixel by the noise.",
             ),
             "complete": Endpoint(
-                lambda images, mask, noise, labels=None: {"images": self.draw(noise, images, mask, labels)},
+                lambda images, mask, noise, labels=None: {"completed": self.draw(noise, images, mask, labels)},
                 inputs={"images": images, "mask": Input(shape, "binary"), "noise": Input(shape, "uniform"), **labels},
-                outputs={"images": Output(shape)},
+                outputs={"completed": Output(shape)},
                 summary=f"Images{given}: as they came where the mask is 1, the other pixels drawn by the noise.",
             ),
             "logits": Endpoint(
@@ -345,6 +346,10 @@ class Autoregressive(Generative):
                 outputs={"log_prob": Output(("batch",))},
                 summary=f"log p(x) of images{given}, exact, in nats.",
             ),
+        }
+        return {
+            name: dataclasses.replace(endpoint, function=never_empty(endpoint.function))
+            for name, endpoint in endpoints.items()
         }
 
     def get_config(self):

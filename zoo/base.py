@@ -76,6 +76,23 @@ class Endpoint:
     summary: str
 
 
+def never_empty(function):
+    """`function` of an endpoint, to whose networks no batch is empty.
+
+    One example of zeros goes through in the place of an empty batch and is cut off again; others pass as they are.
+    """
+
+    def padded(**tensors):
+        batch = tf.shape(next(iter(tensors.values())))[0]
+        fillers, inputs = tf.cast(tf.equal(batch, 0), tf.int32), {}
+        for name, tensor in tensors.items():
+            inputs[name] = tf.pad(tensor, [[0, fillers], *[[0, 0]] * (tensor.shape.rank - 1)])
+            inputs[name].set_shape([None, *tensor.shape[1:]])
+        return {name: output[:batch] for name, output in function(**inputs).items()}
+
+    return padded
+
+
 class Generative(keras.Model):
     """A generative model of examples of `event_shape`.
 

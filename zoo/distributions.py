@@ -36,11 +36,6 @@ def bernoulli(logits, event_ndims):
     return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=event_ndims)
 
 
-def categorical(logits, event_ndims):
-    """Independent levels 0 ... n - 1 over `event_ndims` axes before the last, that of n; log_prob is their sum."""
-    return tfd.Independent(tfd.Categorical(logits=logits), reinterpreted_batch_ndims=event_ndims)
-
-
 def gaussian(loc, scale, event_ndims):
     """Independent Gaussian variables over the last `event_ndims` axes; log_prob is their sum, in nats."""
     return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=event_ndims)

@@ -139,10 +139,10 @@ def scanned(neighbours, inside):
 
 def product(x, kernel, transposed=False):
     """x [directions, batch, line, n] times kernel [directions, n, m]: one product for each direction."""
-    shape = tf.shape(x)
-    flat = tf.reshape(x, (x.shape[0], -1, x.shape[-1]))
-    size_out = kernel.shape[1] if transposed else kernel.shape[2]
-    return tf.reshape(tf.matmul(flat, kernel, transpose_b=transposed), tf.concat([shape[:3], [size_out]], axis=0))
+    directions, _, line, size = x.shape
+    batch = tf.shape(x)[1]
+    flat = tf.matmul(tf.reshape(x, (directions, batch * line, size)), kernel, transpose_b=transposed)
+    return tf.reshape(flat, (directions, batch, line, flat.shape[-1]))
 
 
 # Skewing: row i moves i pixels to the right, so that a column holds what can be computed at once.
@@ -290,8 +290,8 @@ class DiagonalBiLSTM(SpatialLSTM):
 
         def body(n, h, c, all_h):
             h, c = cell(gates[:, width - 1 - n] + tf.matmul(h, kernel[self.hidden :]), c)
-            return n + 1, h, c, all_h.write(width - 1 - n, h)
+            return n + 1, h, c, all_h.write(n, h)  # in the order of the loop, as ONNX stacks them
 
         array = tf.TensorArray(kept.dtype, width, element_shape=from_left[:, 0].shape)
         *_, all_h = for_each(width, body, (0, *self.outside(1, (tf.shape(kept)[0],)), array))
-        return from_left, tf.transpose(all_h.stack(), [1, 0, 2])
+        return from_left, tf.transpose(all_h.stack()[::-1], [1, 0, 2])
