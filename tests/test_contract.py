@@ -38,6 +38,17 @@ CASES = (
         zoo.HypersphericalVAE,
         {"event_shape": (8, 8, 1), "latent_dim": 3, "hidden": (12, 7), "beta": 2.0, "warm_up_steps": 3, "seed": 5},
     ),
+    (
+        "pixel_cnn",
+        zoo.PixelCNN,
+        {"event_shape": (8, 8, 1), "num_levels": 4, "num_layers": 1, "units": 4, "head": 5, "first_kernel_size": 5}
+        | {"kernel_size": 5, "num_classes": 3, "gated": True, "seed": 2},
+    ),
+    (
+        "pixel_rnn",
+        zoo.PixelRNN,
+        {"event_shape": (8, 8, 1), "cell": "row_lstm", "num_layers": 2, "units": 3, "head": 5, "first_kernel_size": 3},
+    ),
     ("pca", zoo.PCA, {"event_shape": (8, 8, 1), "latent_dim": 3, "whiten": True, "solver": "randomized", "passes": 2}),
     ("kmeans", zoo.KMeans, {"event_shape": (8, 8, 1), "num_clusters": 3, "num_initializations": 2, "seed": 4}),
     (
@@ -81,6 +92,12 @@ CASES = (
 )
 # Other arguments of the same classes, with what depends on them: they save, and leave.
 VARIANTS = (
+    ("pixel_cnn_plain", zoo.PixelCNN, {"event_shape": (8, 8, 1), "num_layers": 1, "units": 3, "first_kernel_size": 3}),
+    (
+        "pixel_rnn_diagonal",
+        zoo.PixelRNN,
+        {"event_shape": (8, 8, 1), "cell": "diagonal_bilstm", "units": 3, "num_levels": 3, "num_classes": 2},
+    ),
     (
         "vae_convolutional",
         zoo.VAE,
@@ -147,15 +164,24 @@ def labels_for(model, count):
     return labels
 
 
+def of_its_levels(model, images):
+    """The gray images in the intensities that the model takes."""
+    if isinstance(model, zoo.autoregressive.Autoregressive):
+        steps = model.num_levels - 1
+        return np.round(images * steps) / np.float32(steps)
+    return images
+
+
 def given(model, images=IMAGES):
     """What `fit` and `evaluate` take of images: these, and labels if the model has any."""
+    images = of_its_levels(model, images)
     labels = labels_for(model, len(images))
     return (images,) if labels is None else (images, labels)
 
 
 def asked(model, images=IMAGES):
     """What `predict` takes of images."""
-    return given(model, images) if needs_labels(model) else (images,)
+    return given(model, images) if needs_labels(model) else (of_its_levels(model, images),)
 
 
 def needs_labels(model):
@@ -166,7 +192,7 @@ def needs_labels(model):
 def stream(model, images):
     """A dataset of single examples."""
     arrays = given(model, images)
-    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else images)
+    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
 
 
 def compiled(model_class, arguments, optimizer="adam", **compile_arguments):

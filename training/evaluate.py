@@ -10,6 +10,7 @@ from training.command_line import command
 
 UNITS = {  # of the metrics that have one
     **dict.fromkeys(("log_prob", "log_prob_standard_error", "elbo", "nll", "kl", "kl_per_dimension"), "nats"),
+    "bits_per_dimension": "bits",
     **dict.fromkeys(("train_log_prob", "ppca_log_prob", "ppca_train_log_prob", "scikit_learn_log_prob"), "nats"),
     **dict.fromkeys(("reverse_kl", "reverse_kl_floor"), "nats"),
     **dict.fromkeys(("effective_sample_size", "num_importance_samples", "num_samples"), "samples"),
@@ -71,7 +72,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, clas
 def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier=None):
     """The metrics of a model, by its family, on the test split: numbers, None where there is none, lists of numbers."""
     import zoo
-    from training.evaluation import adversarial, autoencoders, clusters, conditional, likelihood, linear
+    from training.evaluation import adversarial, autoencoders, autoregressive, clusters, conditional, likelihood, linear
     from zoo.aae import AdversarialAutoencoder
     from zoo.supervised_vae import GivenLabels
 
@@ -84,6 +85,8 @@ def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier
         return conditional.conditional_metrics(model, data, *how, classifier)
     if isinstance(model, zoo.Adversarial):
         return adversarial.gan_metrics(model, test, data, recipe.examples_per_step, classifier)
+    if isinstance(model, zoo.autoregressive.Autoregressive):
+        return autoregressive.autoregressive_metrics(model, data, recipe.binarization, classifier)
     if isinstance(model, zoo.PCA):
         metrics = linear.pca_metrics(model, test)
         return metrics | (linear.scikit_learn_log_prob(model, train, test) if with_scikit_learn else {})

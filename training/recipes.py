@@ -20,6 +20,7 @@ BY_GRADIENT = ("learning_rate", "decay", "precision", "jit")
 OF_PLAYERS = ("discriminator_learning_rate", "beta_1", "beta_2")
 IN_STAGES = ("stages", "beta_1", "epsilon")  # of IWAE, the schedule of its paper
 OF_LABELS = ("num_labels", "labels_per_batch", "label_seed")
+OF_CONDITIONALS = ("conditional", "clip_norm")
 OF_ONE_LOSS = ("patience",)  # which several players have not: what one of them gains, another loses
 AT_ONCE = ("PCA",)  # learn all there is in one pass
 
@@ -57,6 +58,16 @@ class Recipe:
     noise_dim: int = setting(10, "normal numbers beside the input, of a universal posterior", minimum=1)
     labels_in: str = setting("", "which network takes the label; empty: none", choices=("", "discriminator", "decoder"))
     supervised: bool = setting(True, "learn classes from labels; else num_clusters clusters with none")
+    num_levels: int = setting(2, "values of an intensity; 2 are binary images", minimum=2)
+    conditional: bool = setting(False, "give the images their labels")
+    cell: str = setting("diagonal_bilstm", "the LSTM of a PixelRNN", choices=("row_lstm", "diagonal_bilstm"))
+    gated: bool = setting(False, "gates and two stacks of convolutions, in a PixelCNN")
+    num_layers: int = setting(1, "LSTM layers, blocks or gated layers", minimum=1)
+    units: int = setting(16, "h of these layers, whose features are 2 h", minimum=1)
+    head: int = setting(32, "units of the layer before the logits", minimum=1)
+    first_kernel_size: int = setting(7, "of the first convolution", minimum=3)
+    kernel_size: int = setting(3, "of the others", minimum=3)
+    clip_norm: float = setting(0.0, "largest norm of the gradient; 0: any", minimum=0)
     alpha: float = setting(0.1, "weight of the classifier's loss, an example", minimum=0)
     input_noise: float = setting(0.0, "standard deviation of the noise on the encoder's input", minimum=0)
     class_noise: float = setting(0.0, "the same on the classes that are judged", minimum=0)
@@ -141,7 +152,8 @@ class Recipe:
     def takes_labels(self):
         """Whether the model learns from labels."""
         names = settings_of(self.model)
-        return "num_labels" in names and not self.clusters and ("labels_in" not in names or self.labels_in != "")
+        optional = {"labels_in": self.labels_in != "", "conditional": self.conditional}
+        return "num_labels" in names and not self.clusters and all(on for name, on in optional.items() if name in names)
 
     @property
     def examples_per_step(self):
@@ -166,6 +178,8 @@ def settings_of(model):
         names = (names | {*OF_PLAYERS}) - {*OF_ONE_LOSS}
     if "input_noise" in taken:  # the encoders of adversarial autoencoders, who are generators too
         names.add("generator_learning_rate")
+    if issubclass(constructor, zoo.autoregressive.Autoregressive):
+        names |= {*OF_CONDITIONALS}
     if "num_training_samples" in taken:
         names |= {*IN_STAGES}
     if "num_classes" in taken:
@@ -207,6 +221,7 @@ class Baseline:
     source: str
 
 
+VAN_DEN_OORD = "van den Oord et al. 2016, table 4"
 DAVIDSON = "Davidson et al. 2018, table 1"
 
 # Davidson et al. 2018: 784-256-128-d, ReLU, mirrored; dynamic MNIST; batch 64; Adam 1e-3; KL warm-up over 100 epochs;
@@ -404,6 +419,40 @@ IWAE_MNIST_K1_SHORT = dataclasses.replace(
     decay=True,
 )
 
+# van den Oord et al. 2016a, table 4: fixed binarization, 1 layer of h = 32, batch 16. 25 epochs by Adam along a cosine,
+# the gradient's norm clipped, instead of RMSProp until nothing more is gained.
+DIAGONAL_BILSTM_BINARIZED_MNIST = Recipe(
+    name="diagonal_bilstm_binarized_mnist",
+    summary="PixelRNN, Diagonal BiLSTM, of the fixed binarized MNIST (van den Oord et al. 2016)",
+    model="PixelRNN",
+    data="binarized_mnist",
+    binarization="static",
+    units=32,
+    epochs=25,
+    patience=25,
+    batch_size=16,
+    learning_rate=4e-3,
+    clip_norm=1.0,
+    decay=True,
+)
+
+PIXEL_CNN_DIGITS = Recipe(
+    name="pixel_cnn_digits",
+    summary="gated PixelCNN of the digits in their 17 levels, by class: two minutes",
+    model="PixelCNN",
+    binarization="none",
+    num_levels=17,
+    conditional=True,
+    gated=True,
+    num_layers=4,
+    first_kernel_size=3,
+    epochs=40,
+    batch_size=32,
+    learning_rate=3e-3,
+    clip_norm=1.0,
+    decay=True,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -546,6 +595,40 @@ RECIPES = {
             data="digits",
             num_clusters=20,
         ),
+        DIAGONAL_BILSTM_BINARIZED_MNIST,
+        dataclasses.replace(
+            DIAGONAL_BILSTM_BINARIZED_MNIST,
+            name="row_lstm_binarized_mnist",
+            summary="PixelRNN, Row LSTM, of the fixed binarized MNIST (van den Oord et al. 2016)",
+            cell="row_lstm",
+            num_layers=3,
+        ),
+        dataclasses.replace(
+            DIAGONAL_BILSTM_BINARIZED_MNIST,
+            name="pixel_cnn_binarized_mnist",
+            summary="PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
+            model="PixelCNN",
+            num_layers=7,
+            jit=False,
+        ),
+        dataclasses.replace(
+            DIAGONAL_BILSTM_BINARIZED_MNIST,
+            name="gated_pixel_cnn_binarized_mnist",
+            summary="gated PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
+            model="PixelCNN",
+            gated=True,
+            num_layers=7,
+            jit=False,
+        ),
+        PIXEL_CNN_DIGITS,
+        dataclasses.replace(
+            PIXEL_CNN_DIGITS,
+            name="pixel_rnn_digits",
+            summary="PixelRNN, Diagonal BiLSTM, of the digits in their 17 levels: two minutes",
+            model="PixelRNN",
+            conditional=False,
+            num_layers=1,
+        ),
         GAN_RING,
         GAN_DIGITS,
         dataclasses.replace(
@@ -582,6 +665,9 @@ RECIPES = {
 REFERENCES = {
     "vae_mnist": Reference("log_prob", -93.84, 0.30, DAVIDSON),
     "vae_mnist_d40": Reference("log_prob", -88.93, 0.30, DAVIDSON),
+    "diagonal_bilstm_binarized_mnist": Reference("log_prob", -80.75, 0.0, VAN_DEN_OORD),
+    "row_lstm_binarized_mnist": Reference("log_prob", -80.54, 0.0, VAN_DEN_OORD),
+    "pixel_cnn_binarized_mnist": Reference("log_prob", -81.30, 0.0, VAN_DEN_OORD),
     "hyperspherical_vae_mnist": Reference("log_prob", -93.16, 0.31, DAVIDSON),
 }
 

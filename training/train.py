@@ -116,8 +116,8 @@ def check_protocol(recipe, model, data):
     """
     if model.values == "binary" and recipe.binarization == "none":
         raise ValueError(
-            "binarization is none, which leaves pixels gray, but a Bernoulli likelihood is of binary ones; ask for "
-            "dynamic, static or threshold, or for a gaussian likelihood."
+            "binarization is none, which leaves pixels gray, but the likelihood is of binary ones; ask for dynamic, "
+            "static or threshold, or for a likelihood of gray pixels (--likelihood gaussian, or --num-levels)."
         )
     if recipe.binarization == "dynamic" and without_gradient(recipe) and recipe.model not in AT_ONCE:
         raise ValueError(
@@ -159,7 +159,7 @@ def build(recipe, event_shape, steps_per_epoch, num_classes=None):
     if recipe.clusters:
         offered["num_classes"] = recipe.num_clusters
     elif num_classes is not None:
-        offered["num_classes"] = num_classes
+        offered["num_classes"] = num_classes if recipe.takes_labels or "conditional" not in recipe.settings() else 0
     arguments = {name: value for name, value in offered.items() if name in taken and name != "name" and value != ""}
     if without_gradient(recipe):
         model = constructor(**arguments)
@@ -172,7 +172,8 @@ def build(recipe, event_shape, steps_per_epoch, num_classes=None):
     else:
         rate, settings = learning_rate(recipe.learning_rate, recipe, steps_per_epoch), recipe.settings()
         own = {name: settings[name] for name in ("beta_1", "epsilon") if name in settings}
-        model.compile(keras.optimizers.Adam(rate, **own), **how)
+        clip = settings.get("clip_norm") or None
+        model.compile(keras.optimizers.Adam(rate, global_clipnorm=clip, **own), **how)
         model.optimizer.build(model.trainable_variables)
     return model
 

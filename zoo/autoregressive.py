@@ -39,6 +39,8 @@ class Autoregressive(Generative):
         seed: as of every model.
     """
 
+    columns_beyond = 0  # to the right of the image, which the layers see
+
     def __init__(self, event_shape, num_levels, num_classes, seed, **kwargs):
         super().__init__(event_shape=event_shape, seed=seed, **kwargs)
         if len(self.event_shape) != 3:
@@ -54,7 +56,7 @@ class Autoregressive(Generative):
     def stack(self, layers):
         """Take the layers, in their order; the last one gives the logits. They are built here."""
         self.pixel_layers = layers
-        features = tf.zeros((1, *self.event_shape))
+        features = self.with_columns_beyond(tf.zeros((1, *self.event_shape)))
         for layer in layers:
             features = layer(features)
         self.built = True
@@ -74,6 +76,10 @@ class Autoregressive(Generative):
         if at_least(name, units, 1) % channels:
             raise ValueError(f"{name} is {units}, which {channels} channels do not divide; choose a multiple.")
         return int(units)
+
+    def with_columns_beyond(self, x):
+        """x [batch, height, width, n] with the columns of zeros that the layers need to the right of it."""
+        return tf.pad(x, [[0, 0], [0, 0], [0, self.columns_beyond], [0, 0]]) if self.columns_beyond else x
 
     @property
     def num_logits(self):
@@ -96,10 +102,10 @@ class Autoregressive(Generative):
 
     def logits_of(self, x, labels=None):
         """Float32 [batch, *event_shape], with more than 2 levels [batch, *event_shape, num_levels]."""
-        classes, features = self.indicators(labels), tf.cast(x, self.compute_dtype)
+        classes, features = self.indicators(labels), self.with_columns_beyond(tf.cast(x, self.compute_dtype))
         for layer in self.pixel_layers:
             features = layer(features, classes)
-        return self.as_logits(features)
+        return self.as_logits(features[:, :, : self.event_shape[1]])
 
     def as_logits(self, features):
         """Of the last layer's [batch, ..., channels * num_logits]."""
@@ -229,10 +235,16 @@ class Autoregressive(Generative):
     def draw(self, noise, images=None, keep=None, labels=None, temperature=1.0):
         """The sampler: uniform noise [batch, *event_shape] -> images; where `keep` is 1, those of `images`."""
         height, width, channels = self.event_shape
+        width += self.columns_beyond
         batch, classes = tf.shape(noise)[0], self.indicators(labels)
         shifts = [layer.class_shift(classes) for layer in self.pixel_layers]
         kept_sizes = [layer.kept_size for layer in self.pixel_layers]
-        by_row = [tf.transpose(each, (1, 2, 0, 3)) for each in ((noise,) if images is None else (noise, images, keep))]
+        arrays = (noise,) if images is None else (noise, images, keep)
+        by_row = [tf.transpose(self.with_columns_beyond(each), (1, 2, 0, 3)) for each in arrays]
+
+        def inside(j):
+            """1.0, and 0.0 in the columns beyond, which stay 0."""
+            return tf.cast(j < self.event_shape[1], tf.float32) if self.columns_beyond else 1.0
 
         def draw_row(i, rows, drawn):
             rows, aboves = self.start_row(rows, shifts)
@@ -242,7 +254,10 @@ class Autoregressive(Generative):
 
             def draw_pixel(j, lefts, pixels, kept):
                 above = pieces(by_pixel[j], sizes)
-                x, lefts, notes = self.draw_pixel([each[j] for each in of_row], above, lefts, temperature)
+                given = [each[j] for each in of_row]
+                x, lefts, notes = self.draw_pixel(
+                    *given, aboves=above, lefts=lefts, inside=inside(j), temperature=temperature
+                )
                 return j + 1, lefts, pixels.write(j, x), kept.write(j, notes)
 
             lefts = [layer.first_left(batch) for layer in self.pixel_layers]
@@ -256,7 +271,7 @@ class Autoregressive(Generative):
         rows = [layer.first_rows(batch, width) for layer in self.pixel_layers]
         drawn = tf.TensorArray(tf.float32, height, element_shape=(width, None, channels))
         *_, drawn = for_each(height, draw_row, (0, rows, drawn))
-        return tf.transpose(drawn.stack(), (2, 0, 1, 3))
+        return tf.transpose(drawn.stack(), (2, 0, 1, 3))[:, :, : self.event_shape[1]]
 
     def start_row(self, rows, shifts):
         """What every layer takes from the rows above, from the first layer to the last: (rows, aboves)."""
@@ -267,17 +282,15 @@ class Autoregressive(Generative):
             aboves.append(above)
         return started, aboves
 
-    def draw_pixel(self, noise_and_given, aboves, lefts, temperature):
+    def draw_pixel(self, noise, images=None, keep=None, *, aboves, lefts, inside, temperature):
         """(x [batch, channels], lefts, notes): the channels one after the other, each by a pass through the layers."""
-        noise, *given = noise_and_given
         x = tf.zeros_like(noise)
         for channel in range(self.event_shape[-1]):
             logits, lefts_after, notes = self.logits_of_pixel(x, aboves, lefts)
             drawn = self.intensity(noise[:, channel], logits[:, channel] / temperature)
-            if given:
-                images, keep = (each[:, channel] for each in given)
-                drawn = keep * images + (1.0 - keep) * drawn
-            x = tf.concat([x[:, :channel], drawn[:, None], x[:, channel + 1 :]], axis=1)
+            if keep is not None:
+                drawn = tf.where(keep[:, channel] > 0, images[:, channel], drawn)
+            x = tf.concat([x[:, :channel], inside * drawn[:, None], x[:, channel + 1 :]], axis=1)
         # No layer but the first one sees the last channel: what the last pass has left there stands.
         first = self.pixel_layers[0]
         _, lefts_after[0], notes[0] = first.pixel(tf.cast(x, self.compute_dtype), aboves[0], lefts[0])

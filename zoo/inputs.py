@@ -122,7 +122,7 @@ def in_range(x, values, numpy):
     """Elementwise, whether `x` is in the range called `values`; `numpy` is the namespace of its kind of array."""
     if isinstance(values, Levels):
         steps = x * (values.num_levels - 1)
-        return (x >= 0) & (x <= 1) & (numpy.abs(steps - numpy.round(steps)) <= ROUNDING_OF_LEVELS)
+        return (x >= 0) & (x <= 1) & (numpy.abs(steps - numpy.floor(steps + 0.5)) <= ROUNDING_OF_LEVELS)
     if values == "binary":
         return (x == 0) | (x == 1)
     if values == "unit_interval":

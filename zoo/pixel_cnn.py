@@ -25,7 +25,7 @@ class PixelCNN(Autoregressive):
         num_levels: values of an intensity, 2 to 256; 2 are binary images, others k / (num_levels - 1).
         gated: whether its layers are those of the gated PixelCNN.
         num_layers: blocks, or gated layers, after the first layer.
-        hidden: h; the features between the blocks, and of each gated stack, are 2 h.
+        units: h; the features between the blocks, and of each gated stack, are 2 h.
         head: units of the layer before the logits.
         first_kernel_size, kernel_size: of the first layer and of the others; odd.
         num_classes: labels 0 ... num_classes - 1 that the images are given; 0: none.
@@ -37,7 +37,7 @@ class PixelCNN(Autoregressive):
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 2, (64, 6, 6, 1)).astype("float32")
-        >>> pixel_cnn = PixelCNN(event_shape=(6, 6, 1), num_layers=2, hidden=8, gated=True)
+        >>> pixel_cnn = PixelCNN(event_shape=(6, 6, 1), num_layers=2, units=8, gated=True)
         >>> pixel_cnn.compile("adam")
         >>> history = pixel_cnn.fit(images, epochs=1, verbose=0)
         >>> pixel_cnn.log_prob(images).shape, pixel_cnn.sample(3).shape
@@ -59,7 +59,7 @@ class PixelCNN(Autoregressive):
         num_levels=2,
         gated=False,
         num_layers=7,
-        hidden=16,
+        units=16,
         head=32,
         first_kernel_size=7,
         kernel_size=3,
@@ -69,7 +69,7 @@ class PixelCNN(Autoregressive):
     ):
         super().__init__(event_shape, num_levels, num_classes, seed, **kwargs)
         self.gated = bool(gated)
-        self.num_layers, self.hidden = at_least("num_layers", num_layers, 1), self.grouped("hidden", hidden)
+        self.num_layers, self.units = at_least("num_layers", num_layers, 1), self.grouped("units", units)
         self.head = self.grouped("head", head)
         self.first_kernel_size = odd("first_kernel_size", first_kernel_size, 3)
         self.kernel_size = odd("kernel_size", kernel_size, 3)
@@ -79,20 +79,20 @@ class PixelCNN(Autoregressive):
         """The layers up to the last features, of 2 h units."""
         first, reach = (self.first_kernel_size - 1) // 2, (self.kernel_size - 1) // 2
         if self.gated:
-            yield self.layer(GatedLayer, 2 * self.hidden, first, first=True, labelled=True)
+            yield self.layer(GatedLayer, 2 * self.units, first, first=True, labelled=True)
             for _ in range(self.num_layers):
-                yield self.layer(GatedLayer, 2 * self.hidden, reach, labelled=True)
+                yield self.layer(GatedLayer, 2 * self.units, reach, labelled=True)
         else:
-            yield self.layer(MaskedConv2D, 2 * self.hidden, "A", first, first, labelled=True)
+            yield self.layer(MaskedConv2D, 2 * self.units, "A", first, first, labelled=True)
             for _ in range(self.num_layers):
-                yield self.layer(ResidualBlock, self.hidden, reach, labelled=True)
+                yield self.layer(ResidualBlock, self.units, reach, labelled=True)
 
     def get_config(self):
         return {
             **super().get_config(),
             "gated": self.gated,
             "num_layers": self.num_layers,
-            "hidden": self.hidden,
+            "units": self.units,
             "head": self.head,
             "first_kernel_size": self.first_kernel_size,
             "kernel_size": self.kernel_size,

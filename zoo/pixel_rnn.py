@@ -25,7 +25,7 @@ class PixelRNN(Autoregressive):
         event_shape, num_levels, num_classes, seed: of `zoo.PixelCNN`.
         cell: "row_lstm" or "diagonal_bilstm".
         num_layers: LSTM layers.
-        hidden: h, units of each LSTM; the features between the layers are 2 h.
+        units: h, of each LSTM; the features between the layers are 2 h.
         head: units of the layer before the logits.
         first_kernel_size: of the first layer; odd.
 
@@ -33,7 +33,7 @@ class PixelRNN(Autoregressive):
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 2, (64, 6, 6, 1)).astype("float32")
-        >>> pixel_rnn = PixelRNN(event_shape=(6, 6, 1), cell="diagonal_bilstm", hidden=8)
+        >>> pixel_rnn = PixelRNN(event_shape=(6, 6, 1), cell="diagonal_bilstm", units=8)
         >>> pixel_rnn.compile("adam")
         >>> history = pixel_rnn.fit(images, epochs=1, verbose=0)
         >>> pixel_rnn.complete(images[:2], mask=np.arange(6)[:, None, None] < 3).shape
@@ -46,7 +46,7 @@ class PixelRNN(Autoregressive):
         num_levels=2,
         cell="diagonal_bilstm",
         num_layers=1,
-        hidden=32,
+        units=32,
         head=32,
         first_kernel_size=7,
         num_classes=0,
@@ -57,24 +57,28 @@ class PixelRNN(Autoregressive):
         if cell not in CELLS:
             raise ValueError(f"cell is {cell!r}; one of {tuple(CELLS)} is wanted.")
         self.cell = cell
-        self.num_layers, self.hidden = at_least("num_layers", num_layers, 1), self.grouped("hidden", hidden)
+        self.num_layers, self.units = at_least("num_layers", num_layers, 1), self.grouped("units", units)
         self.head = self.grouped("head", head)
         self.first_kernel_size = odd("first_kernel_size", first_kernel_size, 3)
         self.stack([*self.features(), *self.heads(self.head)])
 
+    @property
+    def columns_beyond(self):
+        return 1 if self.cell == "diagonal_bilstm" else 0
+
     def features(self):
         """The layers up to the last features, of 2 h units."""
         reach = (self.first_kernel_size - 1) // 2
-        yield self.layer(MaskedConv2D, 2 * self.hidden, "A", reach, reach, labelled=True)
+        yield self.layer(MaskedConv2D, 2 * self.units, "A", reach, reach, labelled=True)
         for _ in range(self.num_layers):
-            yield self.layer(CELLS[self.cell], self.hidden, labelled=True)
+            yield self.layer(CELLS[self.cell], self.units, labelled=True)
 
     def get_config(self):
         return {
             **super().get_config(),
             "cell": self.cell,
             "num_layers": self.num_layers,
-            "hidden": self.hidden,
+            "units": self.units,
             "head": self.head,
             "first_kernel_size": self.first_kernel_size,
         }
