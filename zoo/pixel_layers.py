@@ -52,6 +52,12 @@ def for_each(count, body, first):
     return tf.while_loop(lambda n, *_: n < count, body, first, maximum_iterations=count)
 
 
+def convolution_of_rows(u, kernel):
+    """With a kernel [rows, 2 reach + 1, in, out]: [batch, n + rows - 1, width, in] -> [batch, n, width, out]."""
+    reach = kernel.shape[1] // 2
+    return tf.nn.conv2d(tf.pad(u, [[0, 0], [0, 0], [reach, reach], [0, 0]]), kernel, strides=1, padding="VALID")
+
+
 class PixelLayer(keras.layers.Layer):
     """What the layers share: nothing above the first row and left of the first pixel, unless they say otherwise."""
 
@@ -126,12 +132,15 @@ class MaskedConv2D(PixelLayer):
         return kernel if self.mask_of_row.all() else kernel * tf.cast(self.mask_of_row, kernel.dtype)
 
     def call(self, u, classes=None):
-        kernel = self.masked_kernel_of_row()
-        pad = tf.pad(u, [[0, 0], [0, 0], [self.reach, 0], [0, 0]])
-        v = tf.nn.conv2d(pad, kernel[None], strides=1, padding="VALID") + self.cast(self.bias)
+        if self.reach:
+            pad = tf.pad(u, [[0, 0], [0, 0], [self.reach, 0], [0, 0]])
+            v = tf.nn.conv2d(pad, self.masked_kernel_of_row()[None], strides=1, padding="VALID")
+        else:
+            v = tf.tensordot(u, self.masked_kernel_of_row()[0], 1)  # which XLA does faster than a convolution
+        v += self.cast(self.bias)
         if self.above:
-            pad = tf.pad(u[:, :-1], [[0, 0], [self.above, 0], [self.reach, self.reach], [0, 0]])
-            v += tf.nn.conv2d(pad, self.cast(self.kernel_above), strides=1, padding="VALID")
+            pad = tf.pad(u[:, :-1], [[0, 0], [self.above, 0], [0, 0], [0, 0]])
+            v += convolution_of_rows(pad, self.cast(self.kernel_above))
         return v if classes is None else v + self.class_shift(classes)[:, None]
 
     def class_shift(self, classes):
@@ -147,8 +156,7 @@ class MaskedConv2D(PixelLayer):
     def start_row(self, rows, vertical, shift):
         if not self.above:
             return rows, None, vertical
-        pad = tf.pad(rows[0], [[0, 0], [0, 0], [self.reach, self.reach], [0, 0]])
-        seen = tf.nn.conv2d(pad, self.cast(self.kernel_above), strides=1, padding="VALID")[:, 0]
+        seen = convolution_of_rows(rows[0], self.cast(self.kernel_above))[:, 0]
         return rows, seen + self.cast(self.bias) + shift, vertical
 
     def first_left(self, batch):
@@ -340,9 +348,7 @@ class Vertical(PixelLayer):
 
     def gated(self, rows, shift):
         """[batch, n + reach, width, in] -> [batch, n, width, units]; one row more in the first layer."""
-        pad = tf.pad(rows, [[0, 0], [0, 0], [self.reach, self.reach], [0, 0]])
-        convolved = tf.nn.conv2d(pad, self.cast(self.kernel), strides=1, padding="VALID")
-        return gate(convolved + self.cast(self.bias) + shift)
+        return gate(convolution_of_rows(rows, self.cast(self.kernel)) + self.cast(self.bias) + shift)
 
     def class_shift(self, classes):
         return 0.0 if classes is None else tf.matmul(classes, self.cast(self.class_kernel))[:, None]

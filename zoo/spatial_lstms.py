@@ -12,7 +12,6 @@
 A state outside of the image is a learned one.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from zoo.pixel_layers import MaskedConv2D, PixelLayer, for_each
@@ -30,39 +29,36 @@ def cell(gates, c):
 # A scan of LSTM cells. The cells of a step lie in a line; each sees the h of its neighbours in the step before.
 
 
-def beside(h, outside):
+def beside(h, own, outside):
     """h of the cell before, of the cell and of the cell after it in its line: [..., line, 3 units]; 0 outside."""
     none = tf.zeros_like(h[..., :1, :])
-    return tf.concat(
-        [tf.concat([none, h[..., :-1, :]], -2), h, tf.concat([h[..., 1:, :], none], -2)],
-        axis=-1,
-    )
+    return tf.concat([tf.concat([none, h[..., :-1, :]], -2), own, tf.concat([h[..., 1:, :], none], -2)], axis=-1)
 
 
 def gradient_beside(gradient):
-    """The gradient by h of `beside`, and by `outside`: 0."""
+    """The gradient of `beside` by h but for the cell's own, by the own, and by `outside`: 0."""
     before, own, after = tf.split(gradient, 3, axis=-1)
     none = tf.zeros_like(own[..., :1, :])
-    own += tf.concat([before[..., 1:, :], none], -2) + tf.concat([none, after[..., :-1, :]], -2)
-    return own, tf.zeros_like(own[..., 0, :])
+    by_h = tf.concat([before[..., 1:, :], none], -2) + tf.concat([none, after[..., :-1, :]], -2)
+    return by_h, own, none[..., 0, :]
 
 
-def before(h, outside):
-    """h of the cell before and of the cell in its line: [..., line, 2 units]; `outside` [..., units] at its start."""
-    return tf.concat([tf.concat([outside[..., None, :], h[..., :-1, :]], -2), h], axis=-1)
+def before(h, own, outside):
+    """h of the cell before, of the first one `outside`, and of the cell in its line: [..., line, 2 units]."""
+    return tf.concat([tf.concat([outside[..., None, :], h[..., :-1, :]], -2), own], axis=-1)
 
 
 def gradient_before(gradient):
-    """The gradient by h of `before`, and by `outside`."""
+    """The gradient of `before` by h but for the cell's own, by the own, and by `outside`."""
     shifted, own = tf.split(gradient, 2, axis=-1)
-    return own + tf.concat([shifted[..., 1:, :], tf.zeros_like(own[..., :1, :])], -2), shifted[..., 0, :]
+    return tf.concat([shifted[..., 1:, :], tf.zeros_like(own[..., :1, :])], -2), own, shifted[..., 0, :]
 
 
 SEEN = {"beside": 3, "before": 2}  # cells of the step before that a cell sees
 NEIGHBOURS = {"beside": (beside, gradient_beside), "before": (before, gradient_before)}
 
 
-def scan(inputs, kernel, h_outside, c_outside, neighbours, inside=None):
+def scan(inputs, kernel, h_outside, c_outside, neighbours, starts=None):
     """h of every step of an LSTM: [steps, directions, batch, line, units].
 
     Args:
@@ -70,71 +66,84 @@ def scan(inputs, kernel, h_outside, c_outside, neighbours, inside=None):
         kernel: K_ss, [directions, neighbours * units, 4 units].
         h_outside, c_outside: the state before the first step, [directions, units].
         neighbours: "beside" or "before".
-        inside: bool [steps, line], None for all: elsewhere the state stays that outside.
+        starts: bool [steps, line]: where a cell starts anew, its own state before the step being that outside; None:
+            nowhere.
 
-    The gradient is written out. A step backwards is one product and elementwise operations; that by the kernel is one
-    product over all steps at the end, where TensorFlow's own would add up one for each.
+    The gradient is written out: it keeps no more than the gates and c, and a step backwards is two products.
     """
-    return scanned(neighbours, inside)(inputs, kernel, h_outside, c_outside)
+    return scanned(neighbours, starts)(inputs, kernel, h_outside, c_outside)
 
 
-def scanned(neighbours, inside):
+def scanned(neighbours, starts):
     look, gradient_of_look = NEIGHBOURS[neighbours]
 
     @tf.custom_gradient
     def function(inputs, kernel, h_outside, c_outside):
-        steps, units = inputs.shape[0], inputs.shape[-1] // 4
+        steps, units = tf.shape(inputs)[0], inputs.shape[-1] // 4
         state = tf.concat([tf.shape(inputs)[1:4], [units]], axis=0)
-        h0 = tf.broadcast_to(h_outside[:, None, None], state)
-        c0 = tf.broadcast_to(c_outside[:, None, None], state)
+        h0 = tf.ensure_shape(tf.broadcast_to(h_outside[:, None, None], state), [*inputs.shape[1:4], units])
+        c0 = tf.ensure_shape(tf.broadcast_to(c_outside[:, None, None], state), [*inputs.shape[1:4], units])
         zeros, line = tf.zeros_like(h0), h0[..., 0, :]
 
-        def where_inside(t, new, old):
-            return new if inside is None else tf.where(tf.gather(inside, t)[:, None], new, old)
+        def at_start(t, there, elsewhere):
+            return elsewhere if starts is None else tf.where(tf.gather(starts, t)[:, None], there, elsewhere)
 
-        def forwards(t, h, c, all_h, all_c_before, all_gates):
-            gates = inputs[t] + product(look(h, line), kernel)
-            gates = tf.concat([tf.sigmoid(gates[..., : 3 * units]), tf.tanh(gates[..., 3 * units :])], axis=-1)
+        def activated(x):
+            sigmoids, g = tf.sigmoid(x[..., : 3 * units]), tf.tanh(x[..., 3 * units :])
+            return tf.concat([sigmoids, g], axis=-1)
+
+        def forwards(t, h, c, all_h, all_c, all_gates):
+            c = at_start(t, c0, c)
+            gates = activated(inputs[t] + product(look(h, at_start(t, h0, h), line), kernel))
             i, f, o, g = tf.split(gates, 4, axis=-1)
-            all_c_before, all_gates = all_c_before.write(t, c), all_gates.write(t, gates)
+            all_c, all_gates = all_c.write(t, c), all_gates.write(t, gates)
             c = f * c + i * g
-            h, c = where_inside(t, o * tf.tanh(c), h0), where_inside(t, c, c0)
-            return t + 1, h, c, all_h.write(t, h), all_c_before, all_gates
+            h = o * tf.tanh(c)
+            return t + 1, h, c, all_h.write(t + 1, h), all_c, all_gates
 
-        shapes = h0.shape, h0.shape, inputs.shape[1:]
-        arrays = [tf.TensorArray(inputs.dtype, steps, element_shape=shape) for shape in shapes]
-        *_, all_h, all_c_before, all_gates = for_each(steps, forwards, (0, h0, c0, *arrays))
-        all_h, all_c_before, all_gates = all_h.stack(), all_c_before.stack(), all_gates.stack()
+        arrays = [
+            tf.TensorArray(inputs.dtype, steps + extra, element_shape=each)
+            for extra, each in ((1, h0.shape), (0, h0.shape), (0, inputs.shape[1:]))
+        ]
+        arrays[0] = arrays[0].write(0, h0)
+        *_, all_h, all_c, all_gates = for_each(steps, forwards, (0, h0, c0, *arrays))
+        all_h, all_c, all_gates = all_h.stack(), all_c.stack(), all_gates.stack()
 
         def gradient(by_all_h):
-            def backwards(n, by_h, by_c, by_h0, by_c0, by_line, by_gates):
+            def backwards(n, by_h, by_c, by_h0, by_c0, by_line, by_kernel, by_gates):
                 t = steps - 1 - n
                 by_h += by_all_h[t]
-                by_h0, by_c0 = by_h0 + where_inside(t, zeros, by_h), by_c0 + where_inside(t, zeros, by_c)
-                by_h, by_c = where_inside(t, by_h, zeros), where_inside(t, by_c, zeros)
-
-                (i, f, o, g), c_before = tf.split(all_gates[t], 4, axis=-1), all_c_before[t]
-                tanh_c = tf.tanh(f * c_before + i * g)
+                (i, f, o, g), c = tf.split(all_gates[t], 4, axis=-1), all_c[t]
+                tanh_c = tf.tanh(f * c + i * g)
                 by_c += by_h * o * (1.0 - tanh_c**2)
-                by_i, by_f = by_c * g * i * (1.0 - i), by_c * c_before * f * (1.0 - f)
+                by_i, by_f = by_c * g * i * (1.0 - i), by_c * c * f * (1.0 - f)
                 by_o, by_g = by_h * tanh_c * o * (1.0 - o), by_c * i * (1.0 - g**2)
                 by_gate = tf.concat([by_i, by_f, by_o, by_g], axis=-1)
+                by_c = by_c * f
 
-                by_h, by_first = gradient_of_look(product(by_gate, kernel, transposed=True))
-                return n + 1, by_h, by_c * f, by_h0, by_c0, by_line + by_first, by_gates.write(t, by_gate)
+                h = all_h[t]
+                by_kernel += product_over_cells(look(h, at_start(t, h0, h), line), by_gate)
+                by_h, by_own, by_first = gradient_of_look(product(by_gate, kernel, transposed=True))
+                by_h += at_start(t, zeros, by_own)
+                if starts is not None:
+                    by_h0, by_c0 = by_h0 + at_start(t, by_own, zeros), by_c0 + at_start(t, by_c, zeros)
+                by_c = at_start(t, zeros, by_c)
+                return n + 1, by_h, by_c, by_h0, by_c0, by_line + by_first, by_kernel, by_gates.write(t, by_gate)
 
             by_gates = tf.TensorArray(inputs.dtype, steps, element_shape=inputs.shape[1:])
-            first = (0, zeros, zeros, zeros, zeros, tf.zeros_like(line), by_gates)
-            _, by_h, by_c, by_h0, by_c0, by_line, by_gates = for_each(steps, backwards, first)
-            by_gates, h_before = by_gates.stack(), tf.concat([h0[None], all_h[:-1]], axis=0)
-            seen = look(h_before, tf.broadcast_to(line, tf.shape(h_before[..., 0, :])))
-            by_kernel = tf.einsum("tdbln,tdblg->dng", seen, by_gates)
+            first = (0, zeros, zeros, zeros, zeros, tf.zeros_like(line), tf.zeros_like(kernel), by_gates)
+            _, by_h, by_c, by_h0, by_c0, by_line, by_kernel, by_gates = for_each(steps, backwards, first)
             by_h_outside = tf.reduce_sum(by_h + by_h0, [1, 2]) + tf.reduce_sum(by_line, 1)
-            return by_gates, by_kernel, by_h_outside, tf.reduce_sum(by_c + by_c0, [1, 2])
+            return by_gates.stack(), by_kernel, by_h_outside, tf.reduce_sum(by_c + by_c0, [1, 2])
 
-        return all_h, gradient
+        return all_h[1:], gradient
 
     return function
+
+
+def product_over_cells(x, y):
+    """x^T y over batch and line: [directions, batch, line, n] and [..., m] -> [directions, n, m]."""
+    return tf.matmul(*(tf.reshape(each, (each.shape[0], -1, each.shape[-1])) for each in (x, y)), transpose_a=True)
 
 
 def product(x, kernel, transposed=False):
@@ -145,13 +154,33 @@ def product(x, kernel, transposed=False):
     return tf.reshape(flat, (directions, batch, line, flat.shape[-1]))
 
 
-# Skewing: row i moves i pixels to the right, so that a column holds what can be computed at once.
+# Skewing: row i moves i pixels to the right, so that a column holds what can be computed at once. Images stand side by
+# side meanwhile, which leaves only the corners of the first and of the last empty.
+
+LANES = 4  # rows of images
+
+
+def side_by_side(u):
+    """[2, batch, height, width, n] -> [2, lanes, height, batch / lanes * width, n]; one lane, unless `LANES` divide."""
+    _, _, height, width, size = u.shape
+    batch = tf.shape(u)[1]
+    lanes = tf.where(batch % LANES == 0, LANES, 1)
+    u = tf.transpose(tf.reshape(u, (2, lanes, batch // lanes, height, width, size)), [0, 1, 3, 2, 4, 5])
+    return tf.reshape(u, (2, lanes, height, batch // lanes * width, size))
+
+
+def apart(u, width):
+    """The inverse of `side_by_side`."""
+    _, _, height, _, size = u.shape
+    lanes, images = tf.shape(u)[1], tf.shape(u)[3] // width
+    u = tf.transpose(tf.reshape(u, (2, lanes, height, images, width, size)), [0, 1, 3, 2, 4, 5])
+    return tf.reshape(u, (2, lanes * images, height, width, size))
 
 
 def skew(u):
     """[..., height, width, n] -> [..., height, width + height - 1, n], 0 where there is no pixel."""
-    *_, height, width, size = u.shape
-    leading = tf.shape(u)[:-3]
+    height, size = u.shape[-3], u.shape[-1]
+    leading, width = tf.shape(u)[:-3], tf.shape(u)[-2]
     u = tf.pad(u, [[0, 0]] * (len(u.shape) - 2) + [[0, height], [0, 0]])
     u = tf.reshape(u, tf.concat([leading, [height * (width + height), size]], 0))
     return tf.reshape(u[..., :-height, :], tf.concat([leading, [height, width + height - 1, size]], 0))
@@ -159,8 +188,8 @@ def skew(u):
 
 def unskew(u):
     """The inverse of `skew`: [..., height, width + height - 1, n] -> [..., height, width, n]."""
-    *_, height, skewed, size = u.shape
-    leading = tf.shape(u)[:-3]
+    height, size = u.shape[-3], u.shape[-1]
+    leading, skewed = tf.shape(u)[:-3], tf.shape(u)[-2]
     u = tf.reshape(u, tf.concat([leading, [height * skewed, size]], 0))
     u = tf.pad(u, [[0, 0]] * (len(u.shape) - 2) + [[0, height], [0, 0]])
     u = tf.reshape(u, tf.concat([leading, [height, skewed + 1, size]], 0))
@@ -226,7 +255,7 @@ class RowLSTM(SpatialLSTM):
 
     def start_row(self, rows, vertical, shift):
         h, c = rows
-        gates = tf.tensordot(beside(h, None), self.cast(self.state_to_state)[0], 1)
+        gates = tf.tensordot(beside(h, h, None), self.cast(self.state_to_state)[0], 1)
         return rows, tf.concat([gates + self.cast(self.input_to_state.bias) + shift, c], axis=-1), vertical
 
     def first_left(self, batch):
@@ -250,13 +279,13 @@ class DiagonalBiLSTM(SpatialLSTM):
 
     def call(self, u, classes=None):
         from_left, from_right = tf.split(self.input_to_state(u, classes), 2, axis=-1)
-        inputs = skew(tf.stack([from_left, from_right[:, :, ::-1]]))  # [2, batch, height, width + height - 1, 4h]
         height, width = u.shape[1:3]
-        pixels = np.arange(width + height - 1)[:, None] - np.arange(height)
+        inputs = skew(side_by_side(tf.stack([from_left, from_right[:, :, ::-1]])))  # [2, lanes, height, columns, 4h]
+        inputs = tf.transpose(inputs, [3, 0, 1, 2, 4])
         weights = [self.cast(each) for each in (self.state_to_state, self.h_outside, self.c_outside)]
-        inside = (pixels >= 0) & (pixels < width)
-        h = scan(tf.transpose(inputs, [3, 0, 1, 2, 4]), *weights, self.neighbours, inside)
-        from_left, from_right = tf.unstack(unskew(tf.transpose(h, [1, 2, 3, 0, 4])))
+        starts = (tf.range(tf.shape(inputs)[0])[:, None] - tf.range(height)) % width == 0
+        h = scan(inputs, *weights, self.neighbours, starts)
+        from_left, from_right = tf.unstack(apart(unskew(tf.transpose(h, [1, 2, 3, 0, 4])), width))
         first, _ = self.outside(1, (tf.shape(u)[0], 1, width))
         return u + self.out(from_left + tf.concat([first, from_right[:, :-1, ::-1]], axis=1))
 
