@@ -13,7 +13,7 @@ from absl.testing import parameterized
 import zoo
 from export import manifest, onnx_graph
 from zoo.pixel_layers import mask_of_pixel
-from zoo.spatial_lstms import scan, skew, unskew
+from zoo.spatial_lstms import apart, scan, side_by_side, skew, unskew
 
 KINDS = {
     "pixel_cnn": (zoo.PixelCNN, {"gated": False}),
@@ -143,15 +143,24 @@ class LSTMTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(np.count_nonzero(skewed), x.size)
         self.assertAllEqual(unskew(skewed), x)
 
+    def test_apart_is_the_inverse_of_side_by_side(self):
+        for count, lanes in ((8, 4), (3, 1), (0, 4)):
+            x = uniform(0, 2, count, 4, 5, 2)
+            beside = side_by_side(tf.constant(x)).numpy()
+            self.assertEqual(beside.shape, (2, lanes, 4, count // lanes * 5, 2))
+            self.assertAllEqual(apart(beside, 5), x)
+            if count:
+                self.assertAllEqual(beside[:, 0, :, :5], x[:, 0])
+
     @parameterized.parameters("before", "beside")
     def test_gradient_of_the_scan_is_that_of_finite_differences(self, neighbours):
         generator, seen = np.random.default_rng(5), {"before": 2, "beside": 3}[neighbours]
-        shapes = (4, 2, 1, 3, 8), (2, seen * 2, 8), (2, 2), (2, 2)
+        shapes = (4, 2, 2, 3, 8), (2, seen * 2, 8), (2, 2), (2, 2)
         arguments = [tf.constant(generator.standard_normal(shape)) for shape in shapes]
-        inside = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
-        weights = tf.constant(generator.standard_normal((4, 2, 1, 3, 2)))
+        starts = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]], bool)
+        weights = tf.constant(generator.standard_normal((4, 2, 2, 3, 2)))
         theoretical, numerical = tf.test.compute_gradient(
-            lambda *arguments: tf.reduce_sum(weights * scan(*arguments, neighbours, inside)), arguments, delta=1e-5
+            lambda *arguments: tf.reduce_sum(weights * scan(*arguments, neighbours, starts)), arguments, delta=1e-5
         )
         for ours, expected in zip(theoretical, numerical, strict=True):
             self.assertAllClose(ours, expected, atol=1e-8)  # float64: differences of 1e-5 are good to 1e-10 or so

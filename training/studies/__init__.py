@@ -11,6 +11,7 @@ import importlib
 from pathlib import Path
 
 STUDIES = {
+    "completion": "the lower halves of digits, drawn by an autoregressive model (van den Oord et al. 2016)",
     "density_ratio": "the ratio of two densities by a classifier: calibration, unequal samples, the density chasm",
     "dirac_gan": "which objectives converge on the smallest GAN, with and without R1 (Mescheder et al. 2018)",
     "latent_spaces": "2-D codes of VAE, SupervisedVAE, HypersphericalVAE, AAE: what they tell about the class",

@@ -1,0 +1,126 @@
+"""Occluded digits, completed: the top half of a test image is given, an autoregressive model draws the rest.
+
+After van den Oord et al. 2016a, figure 1. A row for each image: the original, what is given of it, and several draws.
+The table says, in nats, how likely the original lower half is given the upper one, and how likely the draws are:
+log p(lower | upper) = sum over the lower pixels of log p(x_i | x_<i), exact.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from training.data import load_data
+from training.files import replacing
+from training.pictures import grid
+from training.recipes import recipe_named
+from training.run_folder import PACKAGES
+from training.studies import refuse_unpublished, write_result
+from training.train import train
+from zoo.version import versions
+
+DEFAULT = "diagonal_bilstm_binarized_mnist"
+QUICK = {"recipe": "pixel_rnn_digits", "epochs": 3}
+IMAGES, COMPLETIONS = 10, 8
+MEASURED = 500  # test images of the table
+
+
+def add_flags(parser):
+    parser.add_argument("--recipe", default=DEFAULT, help=f"of an autoregressive model (default: {DEFAULT})")
+    parser.add_argument("--run", type=Path, help="a finished run of it; else it is trained in WORKDIR/run")
+    parser.add_argument("--quick", action="store_true", help="a few epochs of the digits, to see that it runs")
+
+
+def run(workdir, recipe=DEFAULT, run=None, quick=False, record=None):
+    """Train the recipe, or take the model of `run`; measure and draw completions of test images.
+
+    Writes WORKDIR/completion.json and .png, and with `record` RECORD/completion.json. Returns what the JSON holds:
+    recipe, data (the identity of the test split), versions, seconds, metrics.
+    """
+    started = time.monotonic()
+    recipe = recipe_named(QUICK["recipe"] if quick else recipe)
+    if quick:
+        recipe = dataclasses.replace(recipe, epochs=QUICK["epochs"])
+    if record:
+        refuse_unpublished(recipe.name, DEFAULT)
+    model = train(recipe, run or Path(workdir) / "run", verbose=0).model()
+    if not hasattr(model, "complete"):
+        raise ValueError(f"{recipe.name} trains a {recipe.model}, which completes no images; choose another --recipe.")
+    data = load_data(recipe.data, recipe.data_path)
+    images = data.examples("test", recipe.binarization).astype("float32")[:MEASURED]
+    labels = data.labels_of("test")[:MEASURED] if model.num_classes else None
+    mask = np.zeros(model.event_shape, "float32")
+    mask[: model.event_shape[0] // 2] = 1.0
+
+    drawn = model.complete(images, mask, labels=labels, seed=recipe.seed)
+    metrics = {
+        f"{name}_of_{which}": value
+        for which, examples in (("originals", images), ("draws", drawn))
+        for name, value in halves(model, examples, mask, labels).items()
+    }
+    result = {
+        "study": "completion",
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "data": data.identity("test", recipe.binarization),
+        "versions": versions(*PACKAGES),
+        "seconds": round(time.monotonic() - started, 1),
+        "metrics": {"num_images": len(images), **metrics},
+    }
+    write_result(result, workdir, record)
+    save(draw(model, images, mask, labels, recipe.seed), Path(workdir) / "completion.png")
+    return result
+
+
+def halves(model, images, mask, labels):
+    """Means over the images: log p(upper half) and log p(lower half | upper half), in nats."""
+    given = () if labels is None else (labels,)
+    conditional = -nats_of_pixels(model.logits(images, *given), images, model.num_levels)
+    upper = (conditional * mask).sum(axis=(1, 2, 3))
+    lower = (conditional * (1.0 - mask)).sum(axis=(1, 2, 3))
+    return {"upper": float(upper.mean()), "lower_given_upper": float(lower.mean())}
+
+
+def nats_of_pixels(logits, images, num_levels):
+    """-log p(x_i | x_<i), of the shape of the images, in float64."""
+    logits = logits.astype("float64")
+    if num_levels == 2:
+        return np.logaddexp(0.0, logits) - images * logits
+    levels = np.round(images * (num_levels - 1)).astype(int)
+    chosen = np.take_along_axis(logits, levels[..., None], axis=-1)[..., 0]
+    return np.logaddexp.reduce(logits, axis=-1) - chosen
+
+
+def draw(model, images, mask, labels, seed):
+    """uint8: a row for each of `IMAGES`, with the original, the given half on gray, and `COMPLETIONS` draws."""
+    chosen = np.arange(IMAGES) if labels is None else np.array([np.flatnonzero(labels == y)[0] for y in range(IMAGES)])
+    repeated = np.repeat(images[chosen], COMPLETIONS, axis=0)
+    given = None if labels is None else np.repeat(labels[chosen], COMPLETIONS)
+    completed = model.complete(repeated, mask, labels=given, seed=seed + 1)
+    rows = [
+        np.concatenate([images[index][None], (images[index] * mask + 0.4 * (1.0 - mask))[None], draws])
+        for index, draws in zip(chosen, np.split(completed, IMAGES), strict=True)
+    ]
+    return grid(np.concatenate(rows), columns=COMPLETIONS + 2)
+
+
+def save(picture, path):
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary)
+
+
+def show(result):
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics, data = result["metrics"], result["data"]
+    table = Table(
+        "images", "log p(upper half)", "log p(lower | upper)", title=f"Completions by {result['recipe']}, nats"
+    )
+    for which in ("originals", "draws"):
+        table.add_row(which, f"{metrics[f'upper_of_{which}']:.2f}", f"{metrics[f'lower_given_upper_of_{which}']:.2f}")
+    table.caption = f"{data['name']} {data['split']}, the first {metrics['num_images']} images"
+    Console().print(table)
