@@ -12,6 +12,7 @@ PACKAGES = {  # beside those of every result
     "vae": ("torch", "pythae", "onnx", "onnxruntime", "tf2onnx"),
     "baselines": ("scikit-learn", "scipy"),
     "gan": ("torch",),
+    "pixels": ("torch", "onnx", "onnxruntime", "tf2onnx"),
 }
 MODULES = {"scikit-learn": "sklearn"}
 BUSY = 0.5  # processes at work beside this one, on average over the last minute
@@ -115,6 +116,18 @@ def gan(quick, rounds):
     return {"comparisons": shown(compare_gan(*arguments))}
 
 
+def pixels(quick, rounds):
+    """Drawing from caches against full passes and ONNX Runtime; the Diagonal BiLSTM's training step against PyTorch."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    from benchmarks.pixel_models import compare_sampling, compare_scan
+
+    side, rounds, naive_rounds, calls = (8, 1, 1, 3) if quick else (28, rounds, 1, 10)
+    scan = shown(compare_scan(side, rounds, calls))
+    return {"comparisons": scan + shown(compare_sampling(side, rounds, naive_rounds, THREADS))}
+
+
 def shown(comparisons):
     """The comparisons, each printed as soon as it is made."""
     made = []
@@ -162,7 +175,7 @@ def record(suite, measured, load, folder):
     return path
 
 
-SUITES = {"vae": vae, "baselines": baselines, "gan": gan}
+SUITES = {"vae": vae, "baselines": baselines, "gan": gan, "pixels": pixels}
 
 
 if __name__ == "__main__":
