@@ -25,15 +25,15 @@ EVERY_KIND = tuple((kind, kind) for kind in KINDS)
 SEES_THE_WHOLE_PAST = ("gated_pixel_cnn", "diagonal_bilstm")
 
 
-def small(kind, event_shape, seed=2, **arguments):
-    """A model away from the symmetric start, biases and initial states included."""
+def small(kind, event_shape, seed=2, moved=True, **arguments):
+    """A model `moved` away from the symmetric start, biases and initial states included."""
     keras.utils.set_random_seed(seed)
     model_class, different = KINDS[kind]
     sizes = {"num_layers": 2, "units": 6, "head": 6, "first_kernel_size": 3}
     model = model_class(event_shape=event_shape, **{**sizes, **different, **arguments})
     model.compile("adam")
     generator = np.random.default_rng(seed)
-    for variable in model.trainable_variables:
+    for variable in model.trainable_variables if moved else ():
         variable.assign_add(0.3 * generator.standard_normal(variable.shape))
     return model
 
@@ -97,7 +97,7 @@ class ProbabilityTest(tf.test.TestCase, parameterized.TestCase):
 class OrderTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
     def test_no_logit_sees_what_is_to_come(self, kind):
-        for event_shape in ((6, 5, 1), (3, 3, 3)):
+        for event_shape in ((5, 5, 1), (3, 3, 3)):
             sees = reached(small(kind, event_shape, num_levels=3, num_layers=3, units=12, head=12))
             past = np.tril(np.ones_like(sees), -1)
             self.assertFalse(np.any(sees & ~past))
@@ -144,21 +144,20 @@ class LSTMTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(unskew(skewed), x)
 
     def test_apart_is_the_inverse_of_side_by_side(self):
-        for count, lanes in ((8, 4), (3, 1), (0, 4)):
+        for count, in_a_row in ((8, 4), (3, 1)):
             x = uniform(0, 2, count, 4, 5, 2)
             beside = side_by_side(tf.constant(x)).numpy()
-            self.assertEqual(beside.shape, (2, lanes, 4, count // lanes * 5, 2))
+            self.assertEqual(beside.shape, (2, count // in_a_row, 4, in_a_row * 5, 2))
             self.assertAllEqual(apart(beside, 5), x)
-            if count:
-                self.assertAllEqual(beside[:, 0, :, :5], x[:, 0])
+            self.assertAllEqual(beside[:, 0, :, -5:], x[:, in_a_row - 1])
 
     @parameterized.parameters("before", "beside")
     def test_gradient_of_the_scan_is_that_of_finite_differences(self, neighbours):
         generator, seen = np.random.default_rng(5), {"before": 2, "beside": 3}[neighbours]
-        shapes = (4, 2, 2, 3, 8), (2, seen * 2, 8), (2, 2), (2, 2)
+        shapes = (4, 2, 2, 3, 4), (2, seen, 4), (2, 1), (2, 1)
         arguments = [tf.constant(generator.standard_normal(shape)) for shape in shapes]
         starts = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]], bool)
-        weights = tf.constant(generator.standard_normal((4, 2, 2, 3, 2)))
+        weights = tf.constant(generator.standard_normal((4, 2, 2, 3, 1)))
         theoretical, numerical = tf.test.compute_gradient(
             lambda *arguments: tf.reduce_sum(weights * scan(*arguments, neighbours, starts)), arguments, delta=1e-5
         )
@@ -233,14 +232,16 @@ def diagonal_bilstm_in_numpy(layer, u, classes):
 
 class SamplerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
+    @pytest.mark.slow
     def test_binary_pixels_are_those_of_full_passes(self, kind):
         model = small(kind, (8, 8, 1), num_classes=3)
         noise, labels = uniform(7, 4_000, 8, 8, 1), np.arange(4_000) % 3  # of each kind 256,000 pixels
         cached = tf.function(model.draw)(noise, labels=labels).numpy()
         self.assertAllEqual(cached, tf.function(model.draw_by_full_passes)(noise, labels=labels))
-        self.assertBetween(cached.mean(), 0.1, 0.9)
+        self.assertBetween(cached.mean(), 0.05, 0.95)
 
     @parameterized.named_parameters(*EVERY_KIND)
+    @pytest.mark.slow
     def test_intensities_are_those_of_full_passes(self, kind):
         model = small(kind, (4, 5, 3), num_levels=16)
         noise = uniform(8, 500, 4, 5, 3)  # 30,000 intensities
@@ -295,22 +296,28 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(np.unique(many), [0.0, 1.0])
         self.assertAllEqual(model.sample(7, labels=2), model.sample(7, labels=np.full(7, 2)))
 
-    @pytest.mark.slow
     @parameterized.named_parameters(*EVERY_KIND)
+    @pytest.mark.slow
     def test_onnx_runtime_draws_the_same_images(self, kind):
+        """10,000 images. Noise within rounding of a probability may fall on either side, and then the rest follows."""
         import onnxruntime
 
         model = small(kind, (28, 28, 1), units=4, first_kernel_size=7)
         endpoint = model.endpoints()["sample"]
         graph = onnx_graph.convert("sample", endpoint.function, manifest.describe(endpoint), {"zoo_version": "0"})
         session = onnxruntime.InferenceSession(graph.SerializeToString())
-        draw, differ = tf.function(model.draw), 0
+        draw, ties = tf.function(model.draw), 0
         for seed in range(10):
             noise = uniform(seed, 1000, 28, 28, 1)
-            images = session.run(None, {"noise": noise})[0]
-            differ += np.sum(images != draw(noise).numpy())
-        self.assertEqual(differ, 0)  # of 7,840,000 pixels
-        self.assertBetween(images.mean(), 0.1, 0.9)
+            images, ours = session.run(None, {"noise": noise})[0], draw(noise).numpy()
+            for image in np.flatnonzero(np.any(images != ours, axis=(1, 2, 3))):
+                first = np.flatnonzero(images[image].ravel() != ours[image].ravel())[0]
+                probability = sigmoid(model.logits(ours[image : image + 1]).ravel()[first].astype("float64"))
+                self.assertLess(abs(probability - noise[image].ravel()[first]), 1e-6)
+                ties += 1
+        # 7,840,000 pixels, each with a chance of about 1e-7 to lie so near.
+        self.assertLess(ties, 8)
+        self.assertBetween(images.mean(), 0.05, 0.95)
 
 
 class BadInputTest(tf.test.TestCase):
@@ -359,14 +366,15 @@ class BadInputTest(tf.test.TestCase):
 
 class LearningTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
+    @pytest.mark.slow
     def test_learns_a_rule_between_pixels(self, kind):
         """Images that are black, or one white row: 6 equally likely ones, log 6 nats each."""
         images = np.zeros((600, 5, 4, 1), "float32")
         for row in range(5):
             images[row::6, row] = 1.0
-        model = small(kind, (5, 4, 1), units=12, num_layers=2)
+        model = small(kind, (5, 4, 1), units=12, num_layers=2, moved=False)
         model.compile(keras.optimizers.Adam(1e-2))
-        model.fit(images, epochs=40, batch_size=100, verbose=0)
+        model.fit(images, epochs=40, batch_size=60, verbose=0)
         nll = model.evaluate(images, verbose=0, return_dict=True)["nll"]
         self.assertBetween(nll, np.log(6.0) - 1e-3, np.log(6.0) + 0.1)
         drawn = model.sample(200, seed=1)

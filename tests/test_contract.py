@@ -11,7 +11,8 @@ from absl.testing import parameterized
 import zoo
 from export import export_model
 
-IMAGES = (np.random.default_rng(0).random((40, 8, 8, 1)) ** 2).astype("float32")
+IMAGES = (np.round(3 * np.random.default_rng(0).random((40, 8, 8, 1)) ** 2) / 3).astype("float32")  # of 4 levels
+OUTSIDE = r"numbers in \[0, 1\]|the 4 levels"  # of a refusal
 MANY = np.tile(IMAGES, (25, 1, 1, 1))  # the same images, each with noise of its own 25 times
 
 # name of the case, class, non-default arguments; a case of each class
@@ -47,7 +48,8 @@ CASES = (
     (
         "pixel_rnn",
         zoo.PixelRNN,
-        {"event_shape": (8, 8, 1), "cell": "row_lstm", "num_layers": 2, "units": 3, "head": 5, "first_kernel_size": 3},
+        {"event_shape": (8, 8, 1), "cell": "row_lstm", "num_layers": 2, "units": 3, "head": 5, "first_kernel_size": 3}
+        | {"num_levels": 4},
     ),
     ("pca", zoo.PCA, {"event_shape": (8, 8, 1), "latent_dim": 3, "whiten": True, "solver": "randomized", "passes": 2}),
     ("kmeans", zoo.KMeans, {"event_shape": (8, 8, 1), "num_clusters": 3, "num_initializations": 2, "seed": 4}),
@@ -92,11 +94,15 @@ CASES = (
 )
 # Other arguments of the same classes, with what depends on them: they save, and leave.
 VARIANTS = (
-    ("pixel_cnn_plain", zoo.PixelCNN, {"event_shape": (8, 8, 1), "num_layers": 1, "units": 3, "first_kernel_size": 3}),
+    (
+        "pixel_cnn_plain",
+        zoo.PixelCNN,
+        {"event_shape": (8, 8, 1), "num_levels": 4, "num_layers": 1, "units": 3, "first_kernel_size": 3},
+    ),
     (
         "pixel_rnn_diagonal",
         zoo.PixelRNN,
-        {"event_shape": (8, 8, 1), "cell": "diagonal_bilstm", "units": 3, "num_levels": 3, "num_classes": 2},
+        {"event_shape": (8, 8, 1), "cell": "diagonal_bilstm", "units": 3, "num_levels": 4, "num_classes": 2},
     ),
     (
         "vae_convolutional",
@@ -164,24 +170,15 @@ def labels_for(model, count):
     return labels
 
 
-def of_its_levels(model, images):
-    """The gray images in the intensities that the model takes."""
-    if isinstance(model, zoo.autoregressive.Autoregressive):
-        steps = model.num_levels - 1
-        return np.round(images * steps) / np.float32(steps)
-    return images
-
-
 def given(model, images=IMAGES):
     """What `fit` and `evaluate` take of images: these, and labels if the model has any."""
-    images = of_its_levels(model, images)
     labels = labels_for(model, len(images))
     return (images,) if labels is None else (images, labels)
 
 
 def asked(model, images=IMAGES):
     """What `predict` takes of images."""
-    return given(model, images) if needs_labels(model) else (of_its_levels(model, images),)
+    return given(model, images) if needs_labels(model) else (images,)
 
 
 def needs_labels(model):
@@ -192,7 +189,7 @@ def needs_labels(model):
 def stream(model, images):
     """A dataset of single examples."""
     arrays = given(model, images)
-    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
+    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else images)
 
 
 def compiled(model_class, arguments, optimizer="adam", **compile_arguments):
@@ -390,9 +387,9 @@ class ContractTest(Contract):
         broken = IMAGES.copy()
         broken[3, 2, 1] = np.nan
         outside_the_interval = (
-            (IMAGES * 255, r"numbers in \[0, 1\]"),
-            (-IMAGES, r"numbers in \[0, 1\]"),
-            (stream(model, IMAGES * 255).batch(8), r"numbers in \[0, 1\]"),
+            (IMAGES * 255, OUTSIDE),
+            (-IMAGES, OUTSIDE),
+            (stream(model, IMAGES * 255).batch(8), OUTSIDE),
         )
         for bad, sentence in (
             ((IMAGES * 255).astype("uint8"), "uint8; floating-point values are wanted"),

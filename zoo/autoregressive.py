@@ -61,14 +61,15 @@ class Autoregressive(Generative):
             features = layer(features)
         self.built = True
 
-    def layer(self, kind, *arguments, labelled=False, **named):
+    def layer(self, name, kind, *arguments, labelled=False, **named):
         """A layer of the model's precision and channels; `labelled`: one that takes the labels."""
         classes = {"num_classes": self.num_classes} if labelled else {}
-        return kind(*arguments, num_groups=self.event_shape[-1], dtype=self.dtype_policy, **classes, **named)
+        named |= {"num_groups": self.event_shape[-1], "dtype": self.dtype_policy, "name": name}
+        return kind(*arguments, **classes, **named)
 
     def heads(self, units):
         """The two 1x1 layers from features to logits."""
-        return [self.layer(Head, units), self.layer(Head, self.event_shape[-1] * self.num_logits)]
+        return [self.layer("head", Head, units), self.layer("logits", Head, self.event_shape[-1] * self.num_logits)]
 
     def grouped(self, name, units):
         """`units`, if they divide into a group for each channel."""

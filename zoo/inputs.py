@@ -259,7 +259,7 @@ def value_sentence(values, low, high):
         return (
             f"Examples must hold the {values.num_levels} levels 0, 1/{last}, ..., 1 only, but some in [{low:.6g}, "
             f"{high:.6g}] lie between or outside; round them first, x = np.round(x * {last}) / {last} of x in [0, 1], "
-            "or build the model with the num_levels of the data."
+            "remove NaN, or build the model with the num_levels of the data."
         )
     advice = {
         "real": "Remove NaN and infinity.",

@@ -79,13 +79,13 @@ class PixelCNN(Autoregressive):
         """The layers up to the last features, of 2 h units."""
         first, reach = (self.first_kernel_size - 1) // 2, (self.kernel_size - 1) // 2
         if self.gated:
-            yield self.layer(GatedLayer, 2 * self.units, first, first=True, labelled=True)
-            for _ in range(self.num_layers):
-                yield self.layer(GatedLayer, 2 * self.units, reach, labelled=True)
+            yield self.layer("first", GatedLayer, 2 * self.units, first, first=True, labelled=True)
+            for index in range(1, self.num_layers + 1):
+                yield self.layer(f"gated_{index}", GatedLayer, 2 * self.units, reach, labelled=True)
         else:
-            yield self.layer(MaskedConv2D, 2 * self.units, "A", first, first, labelled=True)
-            for _ in range(self.num_layers):
-                yield self.layer(ResidualBlock, self.units, reach, labelled=True)
+            yield self.layer("first", MaskedConv2D, 2 * self.units, "A", first, first, labelled=True)
+            for index in range(1, self.num_layers + 1):
+                yield self.layer(f"block_{index}", ResidualBlock, self.units, reach, labelled=True)
 
     def get_config(self):
         return {

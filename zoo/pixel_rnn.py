@@ -69,9 +69,9 @@ class PixelRNN(Autoregressive):
     def features(self):
         """The layers up to the last features, of 2 h units."""
         reach = (self.first_kernel_size - 1) // 2
-        yield self.layer(MaskedConv2D, 2 * self.units, "A", reach, reach, labelled=True)
-        for _ in range(self.num_layers):
-            yield self.layer(CELLS[self.cell], self.units, labelled=True)
+        yield self.layer("first", MaskedConv2D, 2 * self.units, "A", reach, reach, labelled=True)
+        for index in range(1, self.num_layers + 1):
+            yield self.layer(f"lstm_{index}", CELLS[self.cell], self.units, labelled=True)
 
     def get_config(self):
         return {

@@ -99,13 +99,10 @@ def scanned(neighbours, starts):
             all_c, all_gates = all_c.write(t, c), all_gates.write(t, gates)
             c = f * c + i * g
             h = o * tf.tanh(c)
-            return t + 1, h, c, all_h.write(t + 1, h), all_c, all_gates
+            return t + 1, h, c, all_h.write(t, h), all_c, all_gates
 
-        arrays = [
-            tf.TensorArray(inputs.dtype, steps + extra, element_shape=each)
-            for extra, each in ((1, h0.shape), (0, h0.shape), (0, inputs.shape[1:]))
-        ]
-        arrays[0] = arrays[0].write(0, h0)
+        shapes = h0.shape, h0.shape, inputs.shape[1:]
+        arrays = [tf.TensorArray(inputs.dtype, steps, element_shape=shape) for shape in shapes]
         *_, all_h, all_c, all_gates = for_each(steps, forwards, (0, h0, c0, *arrays))
         all_h, all_c, all_gates = all_h.stack(), all_c.stack(), all_gates.stack()
 
@@ -121,7 +118,7 @@ def scanned(neighbours, starts):
                 by_gate = tf.concat([by_i, by_f, by_o, by_g], axis=-1)
                 by_c = by_c * f
 
-                h = all_h[t]
+                h = tf.where(t > 0, all_h[tf.maximum(t - 1, 0)], h0)
                 by_kernel += product_over_cells(look(h, at_start(t, h0, h), line), by_gate)
                 by_h, by_own, by_first = gradient_of_look(product(by_gate, kernel, transposed=True))
                 by_h += at_start(t, zeros, by_own)
@@ -136,7 +133,7 @@ def scanned(neighbours, starts):
             by_h_outside = tf.reduce_sum(by_h + by_h0, [1, 2]) + tf.reduce_sum(by_line, 1)
             return by_gates.stack(), by_kernel, by_h_outside, tf.reduce_sum(by_c + by_c0, [1, 2])
 
-        return all_h[1:], gradient
+        return all_h, gradient
 
     return function
 
@@ -157,24 +154,24 @@ def product(x, kernel, transposed=False):
 # Skewing: row i moves i pixels to the right, so that a column holds what can be computed at once. Images stand side by
 # side meanwhile, which leaves only the corners of the first and of the last empty.
 
-LANES = 4  # rows of images
+IN_A_ROW = 4  # images; more leave fewer places empty, and take longer one after the other
 
 
 def side_by_side(u):
-    """[2, batch, height, width, n] -> [2, lanes, height, batch / lanes * width, n]; one lane, unless `LANES` divide."""
+    """[2, batch, height, width, n] -> [2, batch / 4, height, 4 width, n]; as it is where 4 does not divide batch."""
     _, _, height, width, size = u.shape
     batch = tf.shape(u)[1]
-    lanes = tf.where(batch % LANES == 0, LANES, 1)
-    u = tf.transpose(tf.reshape(u, (2, lanes, batch // lanes, height, width, size)), [0, 1, 3, 2, 4, 5])
-    return tf.reshape(u, (2, lanes, height, batch // lanes * width, size))
+    in_a_row = tf.where(batch % IN_A_ROW == 0, IN_A_ROW, 1)
+    u = tf.reshape(u, (2, batch // in_a_row, in_a_row, height, width, size))
+    return tf.reshape(tf.transpose(u, [0, 1, 3, 2, 4, 5]), (2, batch // in_a_row, height, in_a_row * width, size))
 
 
 def apart(u, width):
     """The inverse of `side_by_side`."""
     _, _, height, _, size = u.shape
-    lanes, images = tf.shape(u)[1], tf.shape(u)[3] // width
-    u = tf.transpose(tf.reshape(u, (2, lanes, height, images, width, size)), [0, 1, 3, 2, 4, 5])
-    return tf.reshape(u, (2, lanes * images, height, width, size))
+    rows, in_a_row = tf.shape(u)[1], tf.shape(u)[3] // width
+    u = tf.transpose(tf.reshape(u, (2, rows, height, in_a_row, width, size)), [0, 1, 3, 2, 4, 5])
+    return tf.reshape(u, (2, rows * in_a_row, height, width, size))
 
 
 def skew(u):
@@ -280,7 +277,7 @@ class DiagonalBiLSTM(SpatialLSTM):
     def call(self, u, classes=None):
         from_left, from_right = tf.split(self.input_to_state(u, classes), 2, axis=-1)
         height, width = u.shape[1:3]
-        inputs = skew(side_by_side(tf.stack([from_left, from_right[:, :, ::-1]])))  # [2, lanes, height, columns, 4h]
+        inputs = skew(side_by_side(tf.stack([from_left, from_right[:, :, ::-1]])))  # [2, rows, height, columns, 4h]
         inputs = tf.transpose(inputs, [3, 0, 1, 2, 4])
         weights = [self.cast(each) for each in (self.state_to_state, self.h_outside, self.c_outside)]
         starts = (tf.range(tf.shape(inputs)[0])[:, None] - tf.range(height)) % width == 0
