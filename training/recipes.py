@@ -326,10 +326,9 @@ AAE_MNIST = Recipe(
     prior_scale=5.0,
     hidden=(1000, 1000),
     discriminator_hidden=(1000, 1000),
-    epochs=30,
+    epochs=20,
     batch_size=100,
     discriminator_learning_rate=2e-4,
-    generator_learning_rate=2e-4,
     beta_1=0.5,
     decay=True,
 )
