@@ -334,7 +334,7 @@ AAE_MNIST = Recipe(
 )
 
 # Makhzani et al. 2015, appendix A.2: z of 10 dimensions, noise of 0.3 on the input; in half the units a layer, by Adam,
-# and in few of its 5,000 epochs. The classification has to learn several times as fast as the encoder deceives.
+# and in few of its 5,000 epochs.
 SEMI_SUPERVISED_AAE_MNIST = dataclasses.replace(
     AAE_MNIST,
     name="semi_supervised_aae_mnist",
@@ -345,9 +345,8 @@ SEMI_SUPERVISED_AAE_MNIST = dataclasses.replace(
     hidden=(500, 500),
     discriminator_hidden=(500, 500),
     input_noise=0.3,
-    epochs=20,
+    epochs=40,
     batch_size=120,
-    generator_learning_rate=1e-4,
     num_labels=1000,
     labels_per_batch=20,
 )
