@@ -190,12 +190,16 @@ def check_setting(field, value):
 
 @dataclass(frozen=True)
 class Reference:
-    """A published number: the metric, its value, the spread it was reported with, and where."""
+    """A published number: the metric, its value, the spread it was reported with, 0 for none, and where."""
 
     metric: str
     value: float
     standard_deviation: float
     source: str
+
+    def text(self):
+        spread = f" +- {self.standard_deviation:.2f}" if self.standard_deviation else ""
+        return f"{self.value:.2f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ class Baseline:
 
 
 DAVIDSON = "Davidson et al. 2018, table 1"
+BURDA = "Burda et al. 2015, table 1, after 3280 epochs"
 
 # Davidson et al. 2018: 784-256-128-d, ReLU, mirrored; dynamic MNIST; batch 64; Adam 1e-3; KL warm-up over 100 epochs;
 # early stopping with a look-ahead of 50; log-likelihood by 500 importance samples.
@@ -581,6 +586,9 @@ REFERENCES = {
     "vae_mnist": Reference("log_prob", -93.84, 0.30, DAVIDSON),
     "vae_mnist_d40": Reference("log_prob", -88.93, 0.30, DAVIDSON),
     "hyperspherical_vae_mnist": Reference("log_prob", -93.16, 0.31, DAVIDSON),
+    "iwae_mnist_k1_short": Reference("log_prob", -86.76, 0.0, BURDA),
+    "iwae_mnist_k5_short": Reference("log_prob", -85.54, 0.0, BURDA),
+    "iwae_mnist_k50_short": Reference("log_prob", -84.78, 0.0, BURDA),
 }
 
 BASELINES = {
@@ -590,14 +598,22 @@ BASELINES = {
 }
 
 
-# What is asked of the samples of a recipe: metric -> the bound, in words.
-ASKED_OF_SAMPLES = {
+# What is asked of a recipe besides: metric -> the bound, in words; "" where the number is reported without one.
+ASKED = {
     "gan_ring": {"modes": "8", "reverse_kl": "<= 0.01"},
     "gan_mnist": {
         "smallest_class_frequency": ">= 0.05",
         "largest_class_frequency": "<= 0.15",
         "classifier_accuracy": ">= 0.99",
     },
+    "aae_mnist": {"discriminator_accuracy": "0.5 +- 0.1", "mmd_squared": "", "parzen_log_likelihood": ">= 300"},
+    "supervised_aae_mnist": {"recognized": ">= 0.95"},
+    "supervised_vae_mnist": {"recognized": ">= 0.95"},
+    "semi_supervised_aae_mnist": {"classification_error": "<= 0.04"},
+    "semi_supervised_aae_mnist_100": {"classification_error": ""},
+    "aae_clusters_mnist": {"clustering_error": "<= 0.15"},
+    "semi_supervised_vae_mnist": {"classification_error": "<= 0.06"},
+    "semi_supervised_vae_mnist_100": {"classification_error": ""},
 }
 
 
