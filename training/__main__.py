@@ -61,7 +61,7 @@ def print_recipes():
     table = Table(Column("recipe", min_width=max(map(len, RECIPES))), "what", "published")
     for recipe in RECIPES.values():
         reference = REFERENCES.get(recipe.name)
-        published = f"{reference.metric} {reference.value} +- {reference.standard_deviation}" if reference else ""
+        published = f"{reference.metric} {reference.text()}" if reference else ""
         table.add_row(recipe.name, recipe.summary, published)
     Console().print(table)
     return 0

@@ -82,12 +82,13 @@ def likelihood_table(folder):
         minutes = mean(result["minutes"] + result["evaluation_minutes"] for result in results)
         lines.append(
             f"| `{name}` | {reference.metric} | {mean(values):.2f}{spread} | {len(values)} "
-            f"| {reference.value:.2f} +- {reference.standard_deviation:.2f} | {reference.source} | {minutes:.0f} |"
+            f"| {reference.text()} | {reference.source} | {minutes:.0f} |"
         )
-        samples = results[0]["metrics"]["num_importance_samples"]
+        samples = results[0]["metrics"].get("num_importance_samples")
+        how = f"{samples} importance samples" if samples else "exact"
         captions[name] = (
             f"`{name}`: {identity['name']} {identity['split']}, {identity['num_examples']:,} images, "
-            f"{identity['binarization']} binarization, sha256 {identity['sha256'][:8]}, {samples} importance samples"
+            f"{identity['binarization']} binarization, sha256 {identity['sha256'][:8]}, {how}"
         )
     return "\n".join([*lines, "", *(f"{caption}." for caption in captions.values())])
 
@@ -117,13 +118,13 @@ def baseline_table(folder):
     return "\n".join(lines)
 
 
-def samples_table(folder):
-    """Markdown: what the evaluation says of the samples of the recipes in `folder`, beside what is asked."""
+def asked_table(folder):
+    """Markdown: what the evaluation says of the recipes in `folder` of which more is asked than a likelihood."""
     from training.files import read_json
-    from training.recipes import ASKED_OF_SAMPLES
+    from training.recipes import ASKED
 
     lines = ["| recipe | metric | this zoo | asked | seeds | minutes a seed |", "|---|---|---|---|---|---|"]
-    for name, asked in ASKED_OF_SAMPLES.items():
+    for name, asked in ASKED.items():
         path = Path(folder) / f"{name}.json"
         if not path.exists():
             continue
@@ -295,7 +296,7 @@ def duration(seconds):
 TABLES = {  # the name between the markers
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
-    "samples": samples_table,
+    "asked": asked_table,
     "benchmarks": benchmark_table,
     "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,

@@ -45,7 +45,6 @@ ADVERSARIAL = {
     "input_noise": 0.1,
     "learning_rate": 1e-3,
     "discriminator_learning_rate": 2e-4,
-    "generator_learning_rate": 2e-4,
     "beta_1": 0.5,
 }
 RING, ROLL = {"prior": "gaussian_mixture"}, {"prior": "swiss_roll"}
