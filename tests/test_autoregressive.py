@@ -235,7 +235,7 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.slow
     def test_binary_pixels_are_those_of_full_passes(self, kind):
         model = small(kind, (8, 8, 1), num_classes=3)
-        noise, labels = uniform(7, 4_000, 8, 8, 1), np.arange(4_000) % 3  # of each kind 256,000 pixels
+        noise, labels = uniform(7, 1_000, 8, 8, 1), np.arange(1_000) % 3  # of each kind 64,000 pixels
         cached = tf.function(model.draw)(noise, labels=labels).numpy()
         self.assertAllEqual(cached, tf.function(model.draw_by_full_passes)(noise, labels=labels))
         self.assertBetween(cached.mean(), 0.05, 0.95)
@@ -299,24 +299,22 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
     @pytest.mark.slow
     def test_onnx_runtime_draws_the_same_images(self, kind):
-        """10,000 images. Noise within rounding of a probability may fall on either side, and then the rest follows."""
+        """1,000 images. Noise within rounding of a probability may fall on either side, and then the rest follows."""
         import onnxruntime
 
         model = small(kind, (28, 28, 1), units=4, first_kernel_size=7)
         endpoint = model.endpoints()["sample"]
         graph = onnx_graph.convert("sample", endpoint.function, manifest.describe(endpoint), {"zoo_version": "0"})
-        session = onnxruntime.InferenceSession(graph.SerializeToString())
-        draw, ties = tf.function(model.draw), 0
-        for seed in range(10):
-            noise = uniform(seed, 1000, 28, 28, 1)
-            images, ours = session.run(None, {"noise": noise})[0], draw(noise).numpy()
-            for image in np.flatnonzero(np.any(images != ours, axis=(1, 2, 3))):
-                first = np.flatnonzero(images[image].ravel() != ours[image].ravel())[0]
-                probability = sigmoid(model.logits(ours[image : image + 1]).ravel()[first].astype("float64"))
-                self.assertLess(abs(probability - noise[image].ravel()[first]), 1e-6)
-                ties += 1
-        # 7,840,000 pixels, each with a chance of about 1e-7 to lie so near.
-        self.assertLess(ties, 8)
+        session, ties = onnxruntime.InferenceSession(graph.SerializeToString()), 0
+        noise = uniform(0, 1000, 28, 28, 1)
+        images, ours = session.run(None, {"noise": noise})[0], tf.function(model.draw)(noise).numpy()
+        for image in np.flatnonzero(np.any(images != ours, axis=(1, 2, 3))):
+            first = np.flatnonzero(images[image].ravel() != ours[image].ravel())[0]
+            probability = sigmoid(model.logits(ours[image : image + 1]).ravel()[first].astype("float64"))
+            self.assertLess(abs(probability - noise[image].ravel()[first]), 1e-6)
+            ties += 1
+        # 784,000 pixels, each with a chance of about 1e-7 to lie so near.
+        self.assertLess(ties, 4)
         self.assertBetween(images.mean(), 0.05, 0.95)
 
 
@@ -365,7 +363,7 @@ class BadInputTest(tf.test.TestCase):
 
 
 class LearningTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.named_parameters(*EVERY_KIND)
+    @parameterized.parameters("gated_pixel_cnn", "row_lstm")
     @pytest.mark.slow
     def test_learns_a_rule_between_pixels(self, kind):
         """Images that are black, or one white row: 6 equally likely ones, log 6 nats each."""

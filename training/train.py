@@ -116,8 +116,8 @@ def check_protocol(recipe, model, data):
     """
     if model.values == "binary" and recipe.binarization == "none":
         raise ValueError(
-            "binarization is none, which leaves pixels gray, but the likelihood is of binary ones; ask for dynamic, "
-            "static or threshold, or for a likelihood of gray pixels (--likelihood gaussian, or --num-levels)."
+            "binarization is none, which leaves pixels gray, but a Bernoulli likelihood is of binary ones; ask for "
+            "dynamic, static or threshold, or for a likelihood of gray pixels (--likelihood gaussian, or --num-levels)."
         )
     if recipe.binarization == "dynamic" and without_gradient(recipe) and recipe.model not in AT_ONCE:
         raise ValueError(
