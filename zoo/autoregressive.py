@@ -7,8 +7,8 @@ Pixels come row by row from the top, in a row from the left, and in a pixel chan
     num_levels > 2      p(x_i = k / (num_levels - 1) | x_<i) = softmax(logits_i)_k
 
 One pass over a whole image gives all its conditionals. A draw goes through the pixels in a loop, in which each layer
-computes one pixel from what it keeps of those before (`zoo.pixel_layers`): from uniform noise u, x_i is the smallest
-level whose cumulative probability exceeds u_i.
+computes one pixel from what it keeps of those before (`zoo.pixel_layers`). From uniform noise u, a binary x_i is 1
+where u_i < p(x_i = 1 | x_<i); of more levels, x_i is the smallest whose cumulative probability exceeds u_i.
 
 van den Oord, Kalchbrenner and Kavukcuoglu 2016, Pixel Recurrent Neural Networks, sections 2 and 3.
 """

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data import load_data
-from training.files import replacing
-from training.pictures import grid
+from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES
 from training.studies import refuse_unpublished, write_result
@@ -69,7 +68,8 @@ def run(workdir, recipe=DEFAULT, run=None, quick=False, record=None):
         "metrics": {"num_images": len(images), **metrics},
     }
     write_result(result, workdir, record)
-    save(draw(model, images, mask, labels, recipe.seed), Path(workdir) / "completion.png")
+    figure = rows_of_figure(model, images, mask, labels, recipe.seed)
+    save_grid(figure, Path(workdir) / "completion.png", columns=COMPLETIONS + 2)
     return result
 
 
@@ -92,8 +92,8 @@ def nats_of_pixels(logits, images, num_levels):
     return np.logaddexp.reduce(logits, axis=-1) - chosen
 
 
-def draw(model, images, mask, labels, seed):
-    """uint8: a row for each of `IMAGES`, with the original, the given half on gray, and `COMPLETIONS` draws."""
+def rows_of_figure(model, images, mask, labels, seed):
+    """A row for each of `IMAGES`, row after row: the original, the given half on gray, and `COMPLETIONS` draws."""
     chosen = np.arange(IMAGES) if labels is None else np.array([np.flatnonzero(labels == y)[0] for y in range(IMAGES)])
     repeated = np.repeat(images[chosen], COMPLETIONS, axis=0)
     given = None if labels is None else np.repeat(labels[chosen], COMPLETIONS)
@@ -102,14 +102,7 @@ def draw(model, images, mask, labels, seed):
         np.concatenate([images[index][None], (images[index] * mask + 0.4 * (1.0 - mask))[None], draws])
         for index, draws in zip(chosen, np.split(completed, IMAGES), strict=True)
     ]
-    return grid(np.concatenate(rows), columns=COMPLETIONS + 2)
-
-
-def save(picture, path):
-    from PIL import Image
-
-    with replacing(path) as temporary:
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(temporary)
+    return np.concatenate(rows)
 
 
 def show(result):
