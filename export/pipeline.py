@@ -143,11 +143,10 @@ def write_artifact(model, folder, run, evaluation):
     errors = {}
     for name, endpoint in endpoints.items():
         session = write_onnx(folder, name, endpoint, manifest)
-        keras_function = in_keras(endpoint)
         runtimes = {"saved_model": signatures[name], "onnx": session}
-        errors[name] = measured_errors(name, endpoint, keras_function, runtimes)
+        errors[name] = measured_errors(name, endpoint, in_keras(endpoint, traced=True), runtimes)
         golden = draw_inputs(endpoint, **GOLDEN_SIZES)
-        verify.write_golden(folder, name, golden, keras_function(golden))
+        verify.write_golden(folder, name, golden, in_keras(endpoint)(golden))
         if turns_noise_into_images(endpoint) and not (folder / artifact.SAMPLES).exists():
             write_samples(folder / artifact.SAMPLES, endpoint, session)
 
@@ -278,10 +277,18 @@ def every_input(endpoint):
                 yield draw_inputs(endpoint, batch, other, SEEDS[0], held)
 
 
-def in_keras(endpoint):
-    """The endpoint's own function on NumPy arrays, name -> array, in full float32."""
+def in_keras(endpoint, traced=False):
+    """The endpoint's own function on NumPy arrays, name -> array, in full float32.
+
+    Run one operation at a time, or `traced`, once for any batch: a loop over the pixels of an image takes seconds to
+    run, one operation at a time. The golden outputs come from there, so that a trace which errs is found as well.
+    """
     function = saved_model.never_empty(endpoint)
-    return saved_model.as_arrays(lambda **tensors: function(*tensors.values()))
+
+    def run(**tensors):
+        return function(*(tensors[name] for name in endpoint.inputs))  # a trace does not keep the order of keywords
+
+    return saved_model.as_arrays(tf.function(run, reduce_retracing=True) if traced else run)
 
 
 def measured_errors(name, endpoint, keras_function, runtimes):

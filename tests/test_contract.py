@@ -95,6 +95,16 @@ CASES = (
 # Other arguments of the same classes, with what depends on them: they save, and leave.
 VARIANTS = (
     (
+        "pixel_cnn_plain",
+        zoo.PixelCNN,
+        {"event_shape": (8, 8, 1), "num_levels": 4, "num_layers": 1, "units": 3, "first_kernel_size": 3},
+    ),
+    (
+        "pixel_rnn_diagonal",
+        zoo.PixelRNN,
+        {"event_shape": (8, 8, 1), "cell": "diagonal_bilstm", "units": 3, "num_levels": 4, "num_classes": 2},
+    ),
+    (
         "vae_convolutional",
         zoo.VAE,
         {"event_shape": (8, 8, 1), "latent_dim": 2, "network": "convolutional", "hidden": (4, 6), "activation": "elu"}

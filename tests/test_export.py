@@ -301,7 +301,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         return model
 
     @parameterized.named_parameters(
-        ("off_in_graphs", lambda x: x if tf.executing_eagerly() else x + 1e-4, "saved_model against Keras.*tolerance"),
+        ("off_in_graphs", lambda x: x if tf.executing_eagerly() else x + 1e-4, "SavedModel, .*golden data.*tolerance"),
         ("no_such_onnx_operation", lambda x: tf.math.log1p(tf.exp(x)), "onnx/decode.onnx: it holds Log1p"),
         ("draws", lambda x: x + tf.random.stateless_normal(tf.shape(x), [1, 2]), "StatelessRandom.*noise as an input"),
         ("draws_anew", lambda x: x + tf.random.normal(tf.shape(x)), "RandomStandardNormal.*noise as an input"),
