@@ -152,6 +152,7 @@ class LSTMTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(beside[:, 0, :, -5:], x[:, in_a_row - 1])
 
     @parameterized.parameters("before", "beside")
+    @pytest.mark.slow
     def test_gradient_of_the_scan_is_that_of_finite_differences(self, neighbours):
         generator, seen = np.random.default_rng(5), {"before": 2, "beside": 3}[neighbours]
         shapes = (4, 2, 2, 3, 4), (2, seen, 4), (2, 1), (2, 1)
@@ -234,8 +235,8 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
     @pytest.mark.slow
     def test_binary_pixels_are_those_of_full_passes(self, kind):
-        model = small(kind, (8, 8, 1), num_classes=3)
-        noise, labels = uniform(7, 1_000, 8, 8, 1), np.arange(1_000) % 3  # of each kind 64,000 pixels
+        model = small(kind, (6, 6, 1), num_classes=3)
+        noise, labels = uniform(7, 7_000, 6, 6, 1), np.arange(7_000) % 3  # of the four kinds 1,008,000 pixels
         cached = tf.function(model.draw)(noise, labels=labels).numpy()
         self.assertAllEqual(cached, tf.function(model.draw_by_full_passes)(noise, labels=labels))
         self.assertBetween(cached.mean(), 0.05, 0.95)
@@ -257,6 +258,7 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(ties, 5)
         self.assertGreater(len(np.unique(cached)), 8)
 
+    @pytest.mark.slow
     def test_samples_have_the_probabilities_of_the_model(self):
         for kind in KINDS:
             model = small(kind, (2, 2, 1))
@@ -299,22 +301,22 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*EVERY_KIND)
     @pytest.mark.slow
     def test_onnx_runtime_draws_the_same_images(self, kind):
-        """1,000 images. Noise within rounding of a probability may fall on either side, and then the rest follows."""
+        """10,000 images of the four kinds. Noise that is a probability to rounding may fall on either side of it."""
         import onnxruntime
 
         model = small(kind, (28, 28, 1), units=4, first_kernel_size=7)
         endpoint = model.endpoints()["sample"]
         graph = onnx_graph.convert("sample", endpoint.function, manifest.describe(endpoint), {"zoo_version": "0"})
         session, ties = onnxruntime.InferenceSession(graph.SerializeToString()), 0
-        noise = uniform(0, 1000, 28, 28, 1)
+        noise = uniform(0, 2500, 28, 28, 1)
         images, ours = session.run(None, {"noise": noise})[0], tf.function(model.draw)(noise).numpy()
         for image in np.flatnonzero(np.any(images != ours, axis=(1, 2, 3))):
             first = np.flatnonzero(images[image].ravel() != ours[image].ravel())[0]
             probability = sigmoid(model.logits(ours[image : image + 1]).ravel()[first].astype("float64"))
             self.assertLess(abs(probability - noise[image].ravel()[first]), 1e-6)
             ties += 1
-        # 784,000 pixels, each with a chance of about 1e-7 to lie so near.
-        self.assertLess(ties, 4)
+        # 1,960,000 pixels, each with a chance of about 1e-7 to lie so near; then the rest of the image follows it.
+        self.assertLess(ties, 5)
         self.assertBetween(images.mean(), 0.05, 0.95)
 
 

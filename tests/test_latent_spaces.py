@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import zoo
@@ -41,6 +42,7 @@ class CodesTest(tf.test.TestCase):
 
 
 class StudyTest(tf.test.TestCase):
+    @pytest.mark.slow
     def test_end_to_end(self):
         folder = Path(self.get_temp_dir())
         few = {name: study.MODELS[name] for name in ("VAE", "HypersphericalVAE", "AAE, normal, labels decoded")}

@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from scipy.special import expit, logsumexp
 from scipy.stats import multivariate_normal
@@ -220,6 +221,7 @@ class LikelihoodTest(tf.test.TestCase):
         self.assertAllInRange((estimate.log_prob - exact) / (estimate.standard_error + 1e-6), -4.0, 4.0)
         self.assertAllClose(np.exp(estimate.log_prob).sum(), 1.0, atol=4 * np.max(estimate.standard_error))
 
+    @pytest.mark.slow
     def test_elbo_lies_below_log_prob_which_rises_with_samples(self):
         vae = small_vae()
         elbo = np.mean([vae.elbo(BINARY, seed=seed) for seed in range(200)])
