@@ -23,10 +23,9 @@ from export.__main__ import main as export_command
 from training import evaluate, sample
 from training.__main__ import main as train_command
 from training.callbacks import state_of
-from training.data import Data
 from training.evaluate import evaluate as evaluate_run
 from training.evaluate import value_text
-from training.evaluation import adversarial, classes
+from training.evaluation import adversarial
 from training.recipes import RECIPES, recipe_named, settings_of
 from training.train import train, validation_batch
 
@@ -266,63 +265,3 @@ class RefusalsTest(tf.test.TestCase):
             for pack, steps in ((1, 1), (3, 1), (4, 5), (12, 100))
         ]
         self.assertEqual(sizes, [500, 498, 500, 1200])
-
-
-class ClassesTest(tf.test.TestCase):
-    """Ten classes that anything tells apart: images bright in one of ten columns of blocks."""
-
-    def data(self, num_images, seed):
-        generator = np.random.default_rng(seed)
-        labels = generator.integers(10, size=num_images)
-        images = 40 * generator.random((num_images, 20, 20, 1))
-        for image, label in zip(images, labels, strict=True):
-            image[:, 2 * label : 2 * label + 2] += 200
-        images, parts = (
-            images.astype("uint8"),
-            {"train": slice(0, -100), "validation": slice(0, 9), "test": slice(-100, None)},
-        )
-        by_split = ({split: array[part] for split, part in parts.items()} for array in (images, labels))
-        return Data("mnist", *by_split, levels=255)
-
-    def test_trained_once_kept_and_trained_anew_for_other_data(self):
-        data, folder = self.data(1100, seed=0), Path(self.get_temp_dir()) / "classifier"
-        with mock.patch.object(classes, "EPOCHS", 4), mock.patch.object(classes, "BATCH_SIZE", 50):
-            classifier, measured = classes.classifier_of(data, folder)
-            with mock.patch.object(classes, "trained_classifier", side_effect=AssertionError("it is kept")):
-                again, measured_again = classes.classifier_of(data, folder)
-                metrics = classes.class_metrics(data.gray("test"), data, folder)
-            with mock.patch.object(classes, "trained_classifier", return_value=classifier) as trained_anew:
-                classes.classifier_of(self.data(200, seed=1), folder)
-        trained_anew.assert_called_once()
-        self.assertEqual(measured, measured_again)
-        probabilities, labels = again.predict(data.gray("test"), verbose=0), data.labels["test"]
-        self.assertAllEqual(classifier.predict(data.gray("test"), verbose=0), probabilities)
-        accuracy = np.mean(probabilities.argmax(axis=1) == labels)
-        self.assertEqual(measured["test_accuracy"], accuracy)
-        self.assertGreater(accuracy, 0.9)  # 0.1 by chance
-
-        # Of the data's own images the frequencies are those of the labels, but for the classifier's errors.
-        frequencies = np.array(metrics["class_frequencies"])
-        self.assertLess(np.abs(frequencies - np.bincount(labels, minlength=10) / 100).sum(), 0.2)
-        self.assertEqual(metrics["smallest_class_frequency"], frequencies.min())
-        self.assertEqual(metrics["largest_class_frequency"], frequencies.max())
-        self.assertEqual(metrics["classifier_confidence"], metrics["classifier_test_confidence"])
-        self.assertEqual((metrics["classifier_accuracy"], metrics["num_samples"]), (accuracy, 100))
-
-    def test_evaluation_of_images_with_a_classifier(self):
-        """Three of four samples of class 2, the others of class 7, by a classifier that knows."""
-        data = self.data(300, seed=0)
-        ones, others = (np.flatnonzero(data.labels["train"] == label)[:1] for label in (2, 7))
-        gan = zoo.GAN((20, 20, 1), latent_dim=2, generator_hidden=(4,), discriminator_hidden=(4,))
-        gan.compile({"generator": "adam", "discriminator": "adam"})
-        samples = data.gray("train")[np.concatenate([ones, ones, ones, others])]
-        brightest = mock.Mock()
-        brightest.predict = lambda images, **_: np.eye(10)[
-            images.mean(axis=(1, 3)).reshape(-1, 10, 2).sum(-1).argmax(-1)
-        ]
-        measured = {"test_accuracy": 1.0, "test_confidence": 1.0}
-        known = mock.patch.object(classes, "classifier_of", lambda data, folder: (brightest, measured))
-        with known, mock.patch.object(zoo.GAN, "sample", lambda model, num_samples, seed: samples):
-            metrics = adversarial.gan_metrics(gan, data.gray("test"), data, batch_size=50)
-        self.assertAllClose(metrics["class_frequencies"], [0, 0, 0.75, 0, 0, 0, 0, 0.25, 0, 0])
-        self.assertEqual((metrics["smallest_class_frequency"], metrics["classifier_confidence"]), (0.0, 1.0))

@@ -232,7 +232,7 @@ class RunTest(tf.test.TestCase):
         self.assertLess(metrics["elbo"], metrics["log_prob"])
 
     def assert_measured(self, run):
-        with mock.patch("training.evaluation.autoencoders.NUM_IMAGES", 200):
+        with mock.patch("training.evaluation.quality.NUM_IMAGES", 200):
             metrics = evaluate(run.path)["metrics"]
         self.assertBetween(metrics["classification_error"], 0.0, 1.0)
         self.assertGreater(metrics["mmd_squared_floor"], 0.0)
@@ -261,7 +261,7 @@ class RunTest(tf.test.TestCase):
         recipe = tiny("aae_digits", discriminator_hidden=(8,), epochs=1, prior_scale=5.0)
         run = train(recipe, self.folder / "run", verbose=0)
         self.assertNotIn("labels", json.loads(run.recipe_path.read_text())["data"]["train"])
-        with mock.patch("training.evaluation.autoencoders.NUM_IMAGES", 200):
+        with mock.patch("training.evaluation.quality.NUM_IMAGES", 200):
             metrics = evaluate(run.path)["metrics"]
         self.assertBetween(metrics["discriminator_accuracy"], 0.0, 1.0)
         self.assertEqual(metrics["num_samples"], 200)
@@ -276,7 +276,7 @@ class RunTest(tf.test.TestCase):
         recipe = dataclasses.replace(recipe, num_labels=0, labels_per_batch=0)
         run = train(recipe, self.folder / "run", verbose=0)
         self.assertEqual(run.model().num_classes, 12)
-        with mock.patch("training.evaluation.autoencoders.NUM_IMAGES", 200):
+        with mock.patch("training.evaluation.quality.NUM_IMAGES", 200):
             metrics = evaluate(run.path)["metrics"]
         self.assertBetween(metrics["clustering_error"], 0.0, 1.0)
         self.assertBetween(metrics["used_clusters"], 1, 12)

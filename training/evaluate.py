@@ -1,4 +1,8 @@
-"""python -m training.evaluate RUN: measure a trained run on the test split; writes RUN/evaluation.json."""
+"""python -m training.evaluate RUN: measure a trained run on the test split; writes RUN/evaluation.json.
+
+With --artifact it measures the samples of the exported ONNX in the place of the model's, and writes
+RUN/evaluation_artifact.json. Beside either lies nearest.png: samples, each with the training images nearest to it.
+"""
 
 import argparse
 import dataclasses
@@ -6,7 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from training.command_line import command
+
+ROWS = 10  # samples that are shown beside training images
 
 UNITS = {  # of the metrics that have one
     **dict.fromkeys(("log_prob", "log_prob_standard_error", "elbo", "nll", "kl", "kl_per_dimension"), "nats"),
@@ -27,24 +35,37 @@ UNITS = {  # of the metrics that have one
     **dict.fromkeys(("majority_clustering_error", "chance"), "share of the test images"),
     **dict.fromkeys(("linear_class_accuracy", "neighbours_class_accuracy"), "share of the test images"),
     **dict.fromkeys(("recognized", "smallest_class_recognized"), "share of the samples"),
+    "precision": "share of the samples",
+    **dict.fromkeys(("recall", "coverage"), "share of the test images"),
+    "nearer_than_test": "share of the pairs",
+    **dict.fromkeys(("birthday_batch", "birthday_batch_of_test"), "draws"),
+    **dict.fromkeys(("birthday_support", "birthday_support_of_test"), "examples"),
+    "seconds_per_sample": "seconds",
     **dict.fromkeys(("mean_squared_distance", "inertia", "scikit_learn_inertia"), "squared distance"),
 }
 
 
-def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, classifier=None):
+def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, network=None, artifact=None):
     """Measure the run in `workdir` on its test split; return and write what evaluation.json holds.
 
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
-    evaluation_minutes, epochs, and metrics (see training/evaluation/: likelihood, conditional, linear, clusters,
-    adversarial, autoencoders).
+    evaluation_minutes, epochs, metrics (see training/evaluation/: likelihood, conditional, linear, clusters,
+    adversarial, autoencoders, autoregressive, and quality of the samples), and features (name and sha256 of the network
+    that the quality is measured on, or None).
+
+    Args:
+        network: path of an ONNX model to measure the quality of samples on (default: the classifier of the data).
+        artifact: folder of an exported artifact, the samples of which are measured in the place of the model's; nothing
+            else is then.
     """
     from training.data import load_data
+    from training.evaluation import artifacts, quality
     from training.files import write_json
     from training.run_folder import PACKAGES, RunFolder, best_epoch, identities, refuse_other
     from zoo.version import versions
 
     run = RunFolder(workdir)
-    recipe, model = run.recipe(), run.model()
+    recipe = run.recipe()
     data = load_data(recipe.data, recipe.data_path)
     refuse_other("data", run.path, run.stamped()["data"], identities(data, recipe))
     history, seconds = run.progress()
@@ -52,7 +73,18 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, clas
     started = time.monotonic()
     if num_importance_samples:
         recipe = dataclasses.replace(recipe, num_importance_samples=num_importance_samples)
-    metrics = metrics_of(model, data, recipe, history, with_scikit_learn, classifier)
+    network = None if data.is_points else quality.network_for(data, network)
+    metrics, origin = {}, {}
+    if artifact:
+        samples, origin = timed(metrics, artifacts.draw, Path(artifact), quality.NUM_IMAGES)
+    else:
+        model = run.model()
+        metrics |= metrics_of(model, data, recipe, history, with_scikit_learn)
+        samples = None if data.is_points else timed(metrics, draw_samples, model)
+    if samples is not None:
+        metrics |= quality.sample_metrics(samples, data, recipe.binarization, network)
+    if network is not None:
+        save_nearest(samples, data, recipe.binarization, network, run.path / "nearest.png")
     best = best_epoch(history, recipe.warm_up_epochs) if recipe.patience else None
     evaluation = {
         "recipe": recipe.name,
@@ -63,30 +95,72 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, clas
         "evaluation_minutes": round((time.monotonic() - started) / 60, 2),
         "epochs": len(history),
         "best_epoch": len(history) if best is None else best + 1,
+        "features": network and {"network": network.path.name, "sha256": network.sha256},
+        **origin,
         "metrics": metrics,
     }
-    write_json(run.evaluation_path, evaluation)
+    write_json(run.path / "evaluation_artifact.json" if artifact else run.evaluation_path, evaluation)
     return evaluation
 
 
-def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier=None):
+def draw_samples(model):
+    """float32 [10,000, *event_shape]; of a model with labels of each class as many."""
+    from training.evaluation.quality import NUM_IMAGES, SAMPLE_SEED
+
+    if model.labels is None:
+        return model.sample(NUM_IMAGES, seed=SAMPLE_SEED)
+    labels = np.arange(NUM_IMAGES) % model.labels.num_classes
+    return model.sample(NUM_IMAGES, labels=labels, seed=SAMPLE_SEED)
+
+
+def timed(metrics, draw, *arguments):
+    """What `draw` gives; metrics has its seconds_per_sample, compilation included."""
+    from training.evaluation.quality import NUM_IMAGES
+
+    started = time.monotonic()
+    drawn = draw(*arguments)
+    metrics["seconds_per_sample"] = (time.monotonic() - started) / NUM_IMAGES
+    return drawn
+
+
+def save_nearest(samples, data, binarization, network, path):
+    """A picture with a row for each of 10 samples: the sample, then the 7 training images of the nearest features."""
+    from training.evaluation import neighbours, quality
+    from training.pictures import COLUMNS, save_grid
+
+    shown = np.clip(samples[:ROWS], 0.0, 1.0)
+    train = quality.real_images(data, "train", binarization, samples)
+    order = neighbours.nearest_of_each(network.features(shown), network.features(train), COLUMNS - 1)
+    save_grid(np.concatenate([[sample, *train[near]] for sample, near in zip(shown, order, strict=True)]), path)
+
+
+def metrics_of(model, data, recipe, history, with_scikit_learn=False):
     """The metrics of a model, by its family, on the test split: numbers, None where there is none, lists of numbers."""
     import zoo
-    from training.evaluation import adversarial, autoencoders, autoregressive, clusters, conditional, likelihood, linear
+    from training.evaluation import (
+        adversarial,
+        autoencoders,
+        autoregressive,
+        clusters,
+        conditional,
+        latent,
+        likelihood,
+        linear,
+    )
     from zoo.aae import AdversarialAutoencoder
     from zoo.supervised_vae import GivenLabels
 
     train = data.examples("train", recipe.binarization, recipe.seed).astype("float32")
     test = data.examples("test", recipe.binarization).astype("float32")
     if isinstance(model, AdversarialAutoencoder):
-        return autoencoders.autoencoder_metrics(model, data, recipe.binarization, classifier)
+        return autoencoders.autoencoder_metrics(model, data, recipe.binarization)
     if isinstance(model, GivenLabels):
         how = (recipe.binarization, recipe.num_importance_samples)
-        return conditional.conditional_metrics(model, data, *how, classifier)
+        return conditional.conditional_metrics(model, data, *how)
     if isinstance(model, zoo.Adversarial):
-        return adversarial.gan_metrics(model, test, data, recipe.examples_per_step, classifier)
+        return adversarial.gan_metrics(model, test, data, recipe.examples_per_step)
     if isinstance(model, zoo.autoregressive.Autoregressive):
-        return autoregressive.autoregressive_metrics(model, data, recipe.binarization, classifier)
+        return autoregressive.autoregressive_metrics(model, data, recipe.binarization)
     if isinstance(model, zoo.PCA):
         metrics = linear.pca_metrics(model, test)
         return metrics | (linear.scikit_learn_log_prob(model, train, test) if with_scikit_learn else {})
@@ -95,6 +169,8 @@ def metrics_of(model, data, recipe, history, with_scikit_learn=False, classifier
         metrics |= clusters.against_labels(model, data, train, test)
         return metrics | (clusters.scikit_learn_inertia(model, train) if with_scikit_learn else {})
     metrics = likelihood.likelihood(model, test, recipe.num_importance_samples)
+    if data.labels:
+        metrics |= latent.latent_metrics(model, data, recipe.binarization)
     if not isinstance(model, zoo.HypersphericalVAE):  # whose units have no mean of their own
         metrics |= likelihood.latent_diagnostics(model, test)
     if not isinstance(model, zoo.IWAE):  # whose loss is no sum with a KL
@@ -115,21 +191,31 @@ def main(argv=None):
         help="also fit scikit-learn's PCA or KMeans (minutes) to the same data",
     )
     parser.add_argument(
-        "--classifier",
+        "--features",
         type=Path,
-        metavar="FOLDER",
-        help="of samples of MNIST and Fashion-MNIST: where the classifier is kept (default: runs/classifier_DATA)",
+        metavar="ONNX",
+        help="a model of yours, of images float32 [N, height, width, channels] in [0, 1], whose first output the "
+        "distances are measured on (default: the classifier of the data)",
+    )
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="measure samples of this exported artifact, not of the model"
     )
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="also put the result in FOLDER/RECIPE.json")
     arguments = parser.parse_args(argv)
 
     from training.results import record
 
+    if arguments.artifact and arguments.record:
+        raise ValueError("--record is of a model; leave it out with --artifact.")
     evaluation = evaluate(
-        arguments.run, arguments.num_importance_samples, arguments.with_scikit_learn, arguments.classifier
+        arguments.run,
+        arguments.num_importance_samples,
+        arguments.with_scikit_learn,
+        arguments.features,
+        arguments.artifact,
     )
     print_evaluation(evaluation)
-    print(f"evaluation: {arguments.run / 'evaluation.json'}")
+    print(f"evaluation: {arguments.run / ('evaluation_artifact.json' if arguments.artifact else 'evaluation.json')}")
     if arguments.record:
         print(f"recorded:   {record(arguments.run, arguments.record)}")
     return 0
@@ -147,6 +233,8 @@ def print_evaluation(evaluation):
         f"{data['name']} {data['split']}, {data['num_examples']} examples, {data['binarization']} binarization; "
         "nats and distances are of whole examples"
     )
+    if evaluation["features"]:
+        table.caption += "; features of {network}, SHA-256 {sha256:.12}...".format(**evaluation["features"])
     Console().print(table)
 
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from training.evaluation import classes, classification, latent, parzen, recognition
+from training.evaluation import classification, features, latent, recognition
 
-NUM_IMAGES = 10_000  # samples under whose windows the test images are scored
-SAMPLE_SEED = 0
 BATCH = 500
 NAMES = {  # of metrics that would not say of what they are
     "accuracy": "discriminator_accuracy",
@@ -14,14 +12,13 @@ NAMES = {  # of metrics that would not say of what they are
 }
 
 
-def autoencoder_metrics(model, data, binarization, classifier=None):
+def autoencoder_metrics(model, data, binarization):
     """A dict of numbers, of the test split.
 
     The losses of `model.evaluate`, discriminator_accuracy among them, which is 1/2 where it cannot tell codes from the
-    prior; `latent.latent_metrics`. Of images: parzen_log_likelihood, nats of the legacy metric of
-    training/evaluation/parzen.py, by 10,000 samples, with parzen_standard_error and parzen_sigma, which the validation
-    images choose. Of a model that classifies, classification_error, or `classification.clustering_errors` without
-    labels. Of one that draws a class of MNIST or Fashion-MNIST, `recognition.recognition_metrics`.
+    prior; `latent.latent_metrics`. Of a model that classifies, classification_error, or without labels
+    `classification.clustering_errors`. Of one that draws classes of MNIST or Fashion-MNIST, how often its samples are
+    recognized (training/evaluation/recognition.py).
     """
     test = data.examples("test", binarization).astype("float32")
     labels = None if model.labels is None else data.labels_of("test")
@@ -29,23 +26,11 @@ def autoencoder_metrics(model, data, binarization, classifier=None):
     metrics = {NAMES.get(name, name): float(each) for name, each in losses.items()}
     metrics |= latent.latent_metrics(model, data, binarization)
     validation = data.examples("validation", binarization).astype("float32")
-    if not data.is_points:
-        metrics |= parzen_metrics(model, validation, test)
     if hasattr(model, "classify"):
         metrics |= class_metrics(model, data, validation, test)
-    if model.labels is not None and data.name in classes.CLASSIFIED:
-        metrics |= recognition.recognition_metrics(model, data, classifier)
+    if model.labels is not None and data.name in features.CLASSIFIED:
+        metrics |= recognition.recognition_metrics(model, data)
     return metrics
-
-
-def parzen_metrics(model, validation, test):
-    score = parzen.parzen(model.sample(NUM_IMAGES, seed=SAMPLE_SEED), validation, test)
-    return {
-        "parzen_log_likelihood": score["log_likelihood"],
-        "parzen_standard_error": score["standard_error"],
-        "parzen_sigma": score["sigma"],
-        "num_samples": score["num_samples"],
-    }
 
 
 def class_metrics(model, data, validation, test):

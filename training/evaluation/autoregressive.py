@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from training.evaluation import classes, recognition
+from training.evaluation import features, recognition
 
 BATCH = 500
 
 
-def autoregressive_metrics(model, data, binarization, classifier=None):
+def autoregressive_metrics(model, data, binarization):
     """log_prob, a mean over the test split in nats, exact; bits_per_dimension; its standard deviation over the images.
 
     Of a model with labels, log p(x|y), and how often its samples are recognized where there is a classifier.
@@ -25,6 +25,6 @@ def autoregressive_metrics(model, data, binarization, classifier=None):
         "log_prob_standard_deviation": float(log_prob.std()),
         "bits_per_dimension": float(-log_prob.mean() / (math.prod(model.event_shape) * math.log(2))),
     }
-    if model.num_classes and data.name in classes.CLASSIFIED:
-        metrics |= recognition.recognition_metrics(model, data, classifier)
+    if model.num_classes and data.name in features.CLASSIFIED:
+        metrics |= recognition.recognition_metrics(model, data)
     return metrics

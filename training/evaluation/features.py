@@ -1,9 +1,9 @@
 """Features of images: the networks that give them, and the checks of arrays that hold them.
 
 Inception's features are of photographs; digits and clothes want others. The networks in classifiers/ come with this
-project: small classifiers of MNIST and of Fashion-MNIST (`python -m training.classifier`), each with the size and SHA-256
-of its file, its accuracy and the data that it was trained on in a card beside it. The features are what its last layer
-sees. Distances under different networks cannot be compared: the SHA-256 stands beside every distance.
+project: small classifiers of MNIST and of Fashion-MNIST (`python -m training.classifier`), each with a card of the size
+and SHA-256 of its file, its accuracy and the data that it was trained on. The features are what its last layer sees.
+Distances under different networks cannot be compared: the SHA-256 stands beside every distance.
 """
 
 import functools
@@ -46,7 +46,9 @@ class Network:
             raise ValueError(f"{path} is not a model that ONNX Runtime loads ({error}).") from None
         inputs, self.outputs = self.session.get_inputs(), [each.name for each in self.session.get_outputs()]
         if [(each.type, len(each.shape)) for each in inputs] != [("tensor(float)", 4)]:
-            raise ValueError(f"{path} takes {tensors_text(inputs)}; one input float [N, height, width, channels] is wanted.")
+            raise ValueError(
+                f"{path} takes {tensors_text(inputs)}; one input float [N, height, width, channels] is wanted."
+            )
         self.input = inputs[0]
 
     @functools.cached_property
@@ -77,7 +79,9 @@ class Network:
             isinstance(size, str | None) or size == found for size, found in zip(wanted, images.shape[1:], strict=True)
         )
         if not fits or not len(images):
-            raise ValueError(f"images of shape {list(images.shape)} came; {self.path.name} takes [N, *{wanted}].")
+            raise ValueError(
+                f"images of shape {list(images.shape)} came; {self.path.name} takes [N, {', '.join(map(str, wanted))}]."
+            )
         if not (images.min() >= 0.0 and images.max() <= 1.0):
             raise ValueError(f"images hold values from {images.min()} to {images.max()}; 0 to 1 are wanted.")
         return images.astype("float32")

@@ -38,7 +38,8 @@ NEIGHBOURS_OF_FEW = 5  # where there are few labels
 def latent_metrics(model, data, binarization):
     """Of one code for each test example, z ~ q(z|x), beside the prior: what `mmd` gives.
 
-    Where there are labels, `mmd_of_classes` and `class_from_code` as well, learned from 10,000 training codes.
+    Where there are labels, also `mmd_of_classes`, `class_from_code`, learned from 10,000 training codes, and
+    `clusters_of_codes`.
     """
     test = codes_of(model, data, "test", binarization)
     reference = prior_codes(model, len(test))
@@ -48,7 +49,7 @@ def latent_metrics(model, data, binarization):
     test_labels = data.labels_of("test")
     chosen = generator("codes", 0).permutation(len(data.images["train"]))[:NUM_TRAIN_CODES]
     train = codes_of(model, data, "train", binarization, chosen)
-    metrics |= mmd_of_classes(test, test_labels, reference)
+    metrics |= mmd_of_classes(test, test_labels, reference) | clusters_of_codes(test, test_labels)
     return metrics | class_from_code(train, data.labels_of("train")[chosen], test, test_labels)
 
 
@@ -183,6 +184,22 @@ def class_from_code(train_codes, train_labels, test_codes, test_labels):
         "linear_class_accuracy": float(linear.fit(train_codes, train_labels).score(test_codes, test_labels)),
         "neighbours_class_accuracy": float(neighbours.fit(train_codes, train_labels).score(test_codes, test_labels)),
         "chance": float(np.mean(test_labels == most_frequent)),
+    }
+
+
+def clusters_of_codes(codes, labels):
+    """How well clusters of the codes, as many as there are classes, agree with the labels: a dict.
+
+    code_clusters_adjusted_rand (0 by chance, 1 at best) and code_clusters_mutual_info, normalized (0 to 1), of
+    scikit-learn's KMeans, the best of 3.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    clusters = KMeans(len(np.unique(labels)), n_init=3, random_state=0).fit_predict(codes)
+    return {
+        "code_clusters_adjusted_rand": float(adjusted_rand_score(labels, clusters)),
+        "code_clusters_mutual_info": float(normalized_mutual_info_score(labels, clusters)),
     }
 
 

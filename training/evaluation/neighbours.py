@@ -88,6 +88,18 @@ def nearest(samples, reference):
     return indices, np.linalg.norm(samples - reference[indices], axis=1)
 
 
+def nearest_of_each(samples, reference, k):
+    """Indices [N, k] of the k rows of `reference` that are nearest to each of `samples`, the nearest first."""
+    samples, reference = checked_pair(samples, reference, at_least=1)
+    center = reference.mean(axis=0)
+
+    def order(rows, distances):
+        near = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        return np.take_along_axis(near, np.take_along_axis(distances, near, axis=1).argsort(axis=1), axis=1)
+
+    return np.concatenate(in_blocks(order, float32(samples - center), float32(reference - center)))
+
+
 def data_copying(samples, train, test):
     """Whether samples lie nearer to the training data than unseen data do: features [N, width] each, a dict.
 

@@ -1,15 +1,13 @@
-"""Whether images drawn of a class are seen as of that class, by the classifier of training/evaluation/classes.py."""
-
-from pathlib import Path
+"""Whether images drawn of a class are seen as of that class, by the classifier that knows them."""
 
 import numpy as np
 
-from training.evaluation.classes import classifier_of
+from training.evaluation.features import classifier_of
 
 NUM_IMAGES, SAMPLE_SEED = 10_000, 0
 
 
-def recognition_metrics(model, data, folder=None):
+def recognition_metrics(model, data):
     """Of 10,000 samples, of each class as many: a dict.
 
     recognized: the share that the classifier gives the label that was asked for; smallest_class_recognized: of the
@@ -17,14 +15,13 @@ def recognition_metrics(model, data, folder=None):
 
     Args:
         model: its `sample` takes labels.
-        data: a `training.data.Data` called mnist or fashion_mnist.
-        folder: where the classifier is kept, or was; runs/classifier_NAME if None.
+        data: a `training.data.Data` of a name in `features.CLASSIFIED`.
     """
-    classifier, measured = classifier_of(data, Path(folder or Path("runs") / f"classifier_{data.name}"))
+    classifier = classifier_of(data.name)
     labels = np.arange(NUM_IMAGES) % data.num_classes
     samples = model.sample(NUM_IMAGES, labels=labels, seed=SAMPLE_SEED)
-    seen = classifier.predict(samples, batch_size=500, verbose=0).argmax(axis=1)
-    return {**recognized(seen, labels), "classifier_accuracy": measured["test_accuracy"]}
+    seen = classifier.probabilities(samples).argmax(axis=1)
+    return {**recognized(seen, labels), "classifier_accuracy": classifier.card["test_accuracy"]}
 
 
 def recognized(seen, labels):

@@ -1,0 +1,121 @@
+"""Samples of images beside the data: how near, how varied, and whether they are copies.
+
+Distances are between features (training/evaluation/features.py) of 10,000 samples and those of the test images. Each
+stands beside its floor, `..._of_train`: the same number with as many training images in the place of the samples. Real
+images of another draw reach no more, and of a biased distance no less.
+
+Samples that are binary are compared with the data made binary by the run's protocol, all others with the gray images.
+"""
+
+import numpy as np
+
+from training.data import generator
+from training.evaluation import (
+    birthday,
+    classes,
+    classifier_score,
+    features,
+    frechet,
+    kernel_distance,
+    latent,
+    neighbours,
+    parzen,
+)
+
+NUM_IMAGES, SAMPLE_SEED = 10_000, 0
+CLASSIFIER_OF = {"binarized_mnist": "mnist"}  # a data set whose images another's classifier knows
+DUPLICATES = 0.01  # share of the test images whose nearest neighbour among them is near enough to be a duplicate
+
+
+def network_for(data, path=None):
+    """The `features.Network` at `path`, or that which comes with this project for `data`; None where there is none."""
+    if path:
+        return features.Network(path)
+    name = CLASSIFIER_OF.get(data.name, data.name)
+    return features.classifier_of(name) if name in features.CLASSIFIED else None
+
+
+def sample_metrics(samples, data, binarization, network):
+    """All that is measured of `samples` of images, [N, height, width, channels]: a dict of numbers and lists.
+
+    `parzen_metrics`; with a `features.Network`, `quality_metrics`; of MNIST and Fashion-MNIST, `classes.class_metrics`.
+    """
+    metrics = {"num_samples": len(samples), **parzen_metrics(samples, data, binarization)}
+    if network is not None:
+        metrics |= quality_metrics(samples, data, binarization, network)
+    if data.name in features.CLASSIFIED:
+        metrics |= classes.class_metrics(np.clip(samples, 0.0, 1.0), data)
+    return metrics
+
+
+def parzen_metrics(samples, data, binarization):
+    """parzen_log_likelihood of the test images, nats of the legacy metric of training/evaluation/parzen.py: a dict.
+
+    With parzen_standard_error, and parzen_sigma, which the validation images choose.
+    """
+    validation, test = (real_images(data, split, binarization, samples) for split in ("validation", "test"))
+    score = parzen.parzen(samples, validation, test)
+    return {
+        "parzen_log_likelihood": score["log_likelihood"],
+        "parzen_standard_error": score["standard_error"],
+        "parzen_sigma": score["sigma"],
+    }
+
+
+def quality_metrics(samples, data, binarization, network):
+    """Of `samples` [N, height, width, channels], values outside [0, 1] cut off: a dict of numbers.
+
+    frechet_distance; kernel_distance, with its standard error; mmd_squared_of_features, under Gaussian kernels;
+    precision, recall, density, coverage: each against the test images; with `_of_train`, of as many training images.
+    classifier_score, where the network has probabilities; classifier_score_of_test.
+    What `neighbours.data_copying` and `birthday.birthday_support` give; `..._of_test` beside the latter, as many test
+    images. Duplicates are pairs nearer than 1 % of the test images have a neighbour among them.
+
+    Args:
+        samples: float [N, height, width, channels].
+        data: a `training.data.Data` of images.
+        binarization: of the run.
+        network: a `features.Network`.
+    """
+    samples = np.clip(samples, 0.0, 1.0)
+    real = {split: real_images(data, split, binarization, samples) for split in ("train", "test")}
+    of_train, of_test = (network.features(real[split]) for split in ("train", "test"))
+    of_samples = network.features(samples)
+    chosen = generator("quality", 0).permutation(len(of_train))[: len(of_samples)]
+    found, floor = distances(of_samples, of_test), distances(of_train[chosen], of_test)
+    metrics = {}
+    for name, value in found.items():
+        metrics |= {name: value, f"{name}_of_train": floor[name]}
+    if "probabilities" in network.outputs:
+        for name, images in (("classifier_score", samples), ("classifier_score_of_test", real["test"])):
+            metrics[name] = classifier_score.classifier_score(network.probabilities(images))["classifier_score"]
+    metrics |= neighbours.data_copying(of_samples, of_train, of_test)
+    return metrics | birthdays(of_samples, of_test)
+
+
+def real_images(data, split, binarization, samples):
+    are_binary = np.all((samples == 0.0) | (samples == 1.0))
+    return data.examples(split, binarization).astype("float32") if are_binary else data.gray(split)
+
+
+def distances(samples, reference):
+    """Of features [N, width] and [M, width]: a dict."""
+    size = min(kernel_distance.SUBSET_SIZE, len(samples), len(reference))
+    return {
+        "frechet_distance": frechet.frechet_distance(samples, reference),
+        **kernel_distance.kernel_distance(samples, reference, subset_size=size),
+        "mmd_squared_of_features": latent.mmd(samples, reference)["mmd_squared"],
+        **neighbours.precision_recall(samples, reference),
+        **neighbours.density_coverage(samples, reference),
+    }
+
+
+def birthdays(samples, test):
+    """`birthday.birthday_support` of samples and of test images under one threshold: a dict."""
+    threshold = float(
+        np.quantile(np.sqrt(neighbours.reach(neighbours.float32(test - test.mean(axis=0)), 1)), DUPLICATES)
+    )
+    metrics = birthday.birthday_support(samples, threshold)
+    return metrics | {
+        f"{name}_of_test": value for name, value in birthday.birthday_support(test[: len(samples)], threshold).items()
+    }
