@@ -78,7 +78,9 @@ class DigitsTest(OneRun):
     def test_evaluation_reports_the_losses_on_the_test_split(self):
         evaluation = evaluate_run(self.run_folder.path)
         self.assertEqual(evaluation, json.loads(self.run_folder.evaluation_path.read_text()))
-        self.assertEqual(set(evaluation["metrics"]), {"g_loss", "d_loss", "discriminator_accuracy", "r1", "r2"})
+        losses = {"g_loss", "d_loss", "discriminator_accuracy", "r1", "r2"}
+        of_samples = {"num_samples", *(f"parzen_{name}" for name in ("log_likelihood", "standard_error", "sigma"))}
+        self.assertEqual(set(evaluation["metrics"]), losses | of_samples)
         self.assertBetween(evaluation["metrics"]["discriminator_accuracy"], 0.0, 1.0)
         self.assertEqual(evaluation["data"]["split"], "test")
         self.assertEqual(evaluate_run(self.run_folder.path)["metrics"], evaluation["metrics"])

@@ -6,6 +6,7 @@ RUN/evaluation_artifact.json. Beside either lies nearest.png: samples, each with
 
 import argparse
 import dataclasses
+import functools
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,6 @@ UNITS = {  # of the metrics that have one
     "nearer_than_test": "share of the pairs",
     **dict.fromkeys(("birthday_batch", "birthday_batch_of_test"), "draws"),
     **dict.fromkeys(("birthday_support", "birthday_support_of_test"), "examples"),
-    "seconds_per_sample": "seconds",
     **dict.fromkeys(("mean_squared_distance", "inertia", "scikit_learn_inertia"), "squared distance"),
 }
 
@@ -50,8 +50,8 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
 
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
     evaluation_minutes, epochs, metrics (see training/evaluation/: likelihood, conditional, linear, clusters,
-    adversarial, autoencoders, autoregressive, and quality of the samples), and features (name and sha256 of the network
-    that the quality is measured on, or None).
+    adversarial, autoencoders, autoregressive, and quality, of the samples), seconds_per_sample, compilation included,
+    and features: name and sha256 of the network that the quality is measured on, or None.
 
     Args:
         network: path of an ONNX model to measure the quality of samples on (default: the classifier of the data).
@@ -66,22 +66,24 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
 
     run = RunFolder(workdir)
     recipe = run.recipe()
+    history, seconds = run.progress()
     data = load_data(recipe.data, recipe.data_path)
     refuse_other("data", run.path, run.stamped()["data"], identities(data, recipe))
-    history, seconds = run.progress()
 
     started = time.monotonic()
     if num_importance_samples:
         recipe = dataclasses.replace(recipe, num_importance_samples=num_importance_samples)
     network = None if data.is_points else quality.network_for(data, network)
-    metrics, origin = {}, {}
     if artifact:
-        samples, origin = timed(metrics, artifacts.draw, Path(artifact), quality.NUM_IMAGES)
+        metrics, draw = {}, functools.partial(artifacts.draw, Path(artifact), quality.NUM_IMAGES)
     else:
         model = run.model()
-        metrics |= metrics_of(model, data, recipe, history, with_scikit_learn)
-        samples = None if data.is_points else timed(metrics, draw_samples, model)
-    if samples is not None:
+        metrics = metrics_of(model, data, recipe, history, with_scikit_learn)
+        draw = functools.partial(draw_samples, model)
+    drawing = time.monotonic()
+    samples, origin = draw()
+    drawing = (time.monotonic() - drawing) / len(samples)
+    if not data.is_points:
         metrics |= quality.sample_metrics(samples, data, recipe.binarization, network)
     if network is not None:
         save_nearest(samples, data, recipe.binarization, network, run.path / "nearest.png")
@@ -96,6 +98,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
         "epochs": len(history),
         "best_epoch": len(history) if best is None else best + 1,
         "features": network and {"network": network.path.name, "sha256": network.sha256},
+        "seconds_per_sample": drawing,
         **origin,
         "metrics": metrics,
     }
@@ -104,23 +107,11 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
 
 
 def draw_samples(model):
-    """float32 [10,000, *event_shape]; of a model with labels of each class as many."""
+    """(float32 [10,000, *event_shape], nothing to say of them); of a model with labels of each class as many."""
     from training.evaluation.quality import NUM_IMAGES, SAMPLE_SEED
 
-    if model.labels is None:
-        return model.sample(NUM_IMAGES, seed=SAMPLE_SEED)
-    labels = np.arange(NUM_IMAGES) % model.labels.num_classes
-    return model.sample(NUM_IMAGES, labels=labels, seed=SAMPLE_SEED)
-
-
-def timed(metrics, draw, *arguments):
-    """What `draw` gives; metrics has its seconds_per_sample, compilation included."""
-    from training.evaluation.quality import NUM_IMAGES
-
-    started = time.monotonic()
-    drawn = draw(*arguments)
-    metrics["seconds_per_sample"] = (time.monotonic() - started) / NUM_IMAGES
-    return drawn
+    labels = {} if model.labels is None else {"labels": np.arange(NUM_IMAGES) % model.labels.num_classes}
+    return model.sample(NUM_IMAGES, seed=SAMPLE_SEED, **labels), {}
 
 
 def save_nearest(samples, data, binarization, network, path):
@@ -233,6 +224,7 @@ def print_evaluation(evaluation):
         f"{data['name']} {data['split']}, {data['num_examples']} examples, {data['binarization']} binarization; "
         "nats and distances are of whole examples"
     )
+    table.caption += f"; {1e3 * evaluation['seconds_per_sample']:.2g} ms a sample"
     if evaluation["features"]:
         table.caption += "; features of {network}, SHA-256 {sha256:.12}...".format(**evaluation["features"])
     Console().print(table)
