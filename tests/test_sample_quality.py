@@ -16,6 +16,7 @@ from test_training import TINY, run_command
 
 from export.pipeline import export_run
 from training import classifier, evaluate
+from training import quality as quality_command
 from training.data import Data, load_data
 from training.evaluation import classes, features, quality
 from training.recipes import recipe_named
@@ -167,6 +168,28 @@ class SampleMetricsTest(tf.test.TestCase):
         self.assertAllClose(ours["frechet_distance"], theirs["frechet_distance"], rtol=0.3)
         with Image.open(run.path / "nearest.png") as picture:
             self.assertEqual(picture.size, (8 * 49 + 1, evaluate.ROWS * 49 + 1))
+
+    def test_command_compares_two_files(self):
+        paths = [self.folder / f"{name}.npz" for name in ("images", "others", "features", "neither")]
+        images = self.data.gray("train")[:300], self.data.gray("train")[300:600]
+        for path, array in zip(paths, images, strict=False):
+            np.savez(path, images=array)
+        np.savez(paths[2], features=self.network.features(images[1]))
+        np.savez(paths[3], numbers=np.zeros(3))
+        wanted = quality.distances(*(self.network.features(each) for each in images))
+        for pair, flags in ((paths[:2], ["--features", self.network.path]), (paths[1:3], [])):
+            status, out, err = run_command(quality_command.main, *pair, *flags)
+            if flags:
+                self.assertEqual(status, 0, err)
+                self.assertIn(f"{wanted['frechet_distance']:.6g}", out)
+                self.assertIn(self.network.sha256, out)
+            else:
+                self.assertEqual((status, "name the network of" in err), (1, True))
+        status, _, err = run_command(quality_command.main, paths[3], paths[2])
+        self.assertEqual((status, "holds no array features" in err), (1, True))
+        status, out, err = run_command(quality_command.main, paths[2], paths[2])
+        self.assertEqual(status, 0, err)
+        self.assertRegex(out, r"recall +1\n")
 
     def test_bad_input_is_one_sentence(self):
         run = train(dataclasses.replace(recipe_named("gan_ring"), epochs=1, jit=False), self.folder / "ring", verbose=0)
