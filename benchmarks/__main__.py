@@ -112,7 +112,7 @@ def gan(quick, rounds):
     torch.set_num_threads(THREADS)
     from benchmarks.gan_training import compare_gan
 
-    arguments = ("digits", 2, 1, 5) if quick else ("mnist", rounds, 4, 20)
+    arguments = ("digits", 2, 1, 5) if quick else ("mnist", rounds, 15, 20)
     return {"comparisons": shown(compare_gan(*arguments))}
 
 
