@@ -20,6 +20,7 @@ from training import quality as quality_command
 from training.data import Data, load_data
 from training.evaluation import classes, features, quality
 from training.recipes import recipe_named
+from training.studies import zoo_table
 from training.train import train
 
 FEW = mock.patch("training.evaluation.quality.NUM_IMAGES", 300)
@@ -190,6 +191,29 @@ class SampleMetricsTest(tf.test.TestCase):
         status, out, err = run_command(quality_command.main, paths[2], paths[2])
         self.assertEqual(status, 0, err)
         self.assertRegex(out, r"recall +1\n")
+
+    def test_table_of_the_zoo(self):
+        def short(name):
+            recipe = recipe_named(name)
+            return dataclasses.replace(recipe, epochs=1, jit=False) if name == "vae_digits" else recipe
+
+        families = {"PCA": "pca_digits", "VAE": "vae_digits"}
+        changed = mock.patch.multiple(zoo_table, FAMILIES=families, recipe_named=short)
+        known = mock.patch.object(quality, "network_for", lambda data, path: self.network)
+        with changed, known, FEW:
+            result = zoo_table.run(self.folder / "table", data=("digits",), record=self.folder / "recorded")
+            with mock.patch.object(zoo_table, "evaluate", side_effect=AssertionError("it is measured")):
+                again = zoo_table.run(self.folder / "table", data=("digits",))
+            with self.assertRaisesRegex(ValueError, "no family 'VEA'.*did you mean VAE"):
+                zoo_table.run(self.folder / "table", families=["VEA"])
+        self.assertEqual(again["rows"], result["rows"])
+        self.assertTrue((self.folder / "recorded" / "zoo_table.json").exists())
+        header, floors, pca, vae = zoo_table.table_rows(result, "digits")
+        self.assertEqual({len(header)}, {len(cells) for cells in (floors, pca, vae)})
+        self.assertEqual(floors[2], zoo_table.number(result["rows"][1]["metrics"]["frechet_distance_of_train"]))
+        self.assertEqual((pca[0], pca[1][-6:], vae[0], vae[1][:2]), ("PCA", "(gray)", "VAE", ">="))
+        with Image.open(self.folder / "table" / "zoo_table.png") as picture:
+            self.assertEqual(picture.size, (10 * 49 + 1, 3 * 49 + 1))
 
     def test_bad_input_is_one_sentence(self):
         run = train(dataclasses.replace(recipe_named("gan_ring"), epochs=1, jit=False), self.folder / "ring", verbose=0)

@@ -51,7 +51,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
     A dict: recipe, seed, data (the identity of the test split), versions, minutes (of the training),
     evaluation_minutes, epochs, metrics (see training/evaluation/: likelihood, conditional, linear, clusters,
     adversarial, autoencoders, autoregressive, and quality, of the samples), seconds_per_sample, compilation included,
-    and features: name and sha256 of the network that the quality is measured on, or None.
+    parameters, and features: name and sha256 of the network that the quality is measured on, or None.
 
     Args:
         network: path of an ONNX model to measure the quality of samples on (default: the classifier of the data).
@@ -75,11 +75,11 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
         recipe = dataclasses.replace(recipe, num_importance_samples=num_importance_samples)
     network = None if data.is_points else quality.network_for(data, network)
     if artifact:
-        metrics, draw = {}, functools.partial(artifacts.draw, Path(artifact), quality.NUM_IMAGES)
+        metrics, draw, parameters = {}, functools.partial(artifacts.draw, Path(artifact), quality.NUM_IMAGES), None
     else:
         model = run.model()
         metrics = metrics_of(model, data, recipe, history, with_scikit_learn)
-        draw = functools.partial(draw_samples, model)
+        draw, parameters = functools.partial(draw_samples, model), model.count_params()
     drawing = time.monotonic()
     samples, origin = draw()
     drawing = (time.monotonic() - drawing) / len(samples)
@@ -99,6 +99,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
         "best_epoch": len(history) if best is None else best + 1,
         "features": network and {"network": network.path.name, "sha256": network.sha256},
         "seconds_per_sample": drawing,
+        "parameters": parameters,
         **origin,
         "metrics": metrics,
     }

@@ -65,6 +65,31 @@ def modes_of(samples, mixture):
     }
 
 
+def modes_of_classes(classes, num_modes):
+    """The same of samples whose mode a classifier names: `classes`, whole numbers [N] below `num_modes`.
+
+    Returns a dict: modes, those with a sample; reverse_kl, KL(histogram || uniform), nats; reverse_kl_floor, its
+    expectation for N draws of uniform modes; num_samples.
+
+    Raises:
+        ValueError: one sentence, for classes that are none.
+    """
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "iu":
+        raise ValueError(
+            f"classes is {classes.dtype} {list(classes.shape)}; whole numbers [N], at least one, are wanted."
+        )
+    if classes.min() < 0 or classes.max() >= num_modes:
+        raise ValueError(f"classes are from {classes.min()} to {classes.max()}; 0 to {num_modes - 1} are wanted.")
+    counts = np.bincount(classes, minlength=num_modes)
+    return {
+        "modes": int(np.count_nonzero(counts)),
+        "reverse_kl": reverse_kl(counts),
+        "reverse_kl_floor": (num_modes - 1) / (2 * len(classes)),
+        "num_samples": len(classes),
+    }
+
+
 def offsets_of_block(block, mixture):
     """Of the samples of high quality among `block` [B, 2]: nearest mode [n], (sample - its center) / sigma [n, 2]."""
     offsets = (block[:, None] - mixture.centers) / mixture.sigma  # [B, K, 2]

@@ -18,7 +18,9 @@ STUDIES = {
     "mode_collapse": "GANs on a ring of 8 and a grid of 25 modes: how many they find (VEEGAN and PacGAN, corrected)",
     "optimal_discriminator": "a trained discriminator meets log p/q, its value 2 JSD - log 4 (Goodfellow et al. 2014)",
     "parzen": "k-means 'beats' real images by the Parzen-window log-likelihood (Theis et al. 2016, table 1)",
+    "stacked_mnist": "GANs on 1,000 modes, triples of digits, with a weak discriminator (Metz et al. 2017)",
     "vanishing_gradient": "the generator's gradients at the optimal discriminator (Arjovsky and Bottou 2017)",
+    "zoo_table": "every family on MNIST and Fashion-MNIST: likelihood, quality of samples, cost",
 }
 
 

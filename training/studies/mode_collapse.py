@@ -14,20 +14,13 @@ so that a stopped study goes on where it stopped. A run that diverges is a row a
 
 import logging
 import math
-import multiprocessing
-import os
-import threading
 import time
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import zoo
 from training.callbacks import StopAtNotFiniteLoss
@@ -38,12 +31,12 @@ from training.mixtures import MIXTURES
 from training.pictures import save_figure
 from training.run_folder import PACKAGES, refuse_other
 from training.studies.mode_collapse_protocols import LIN, PROTOCOLS, PUBLISHED, Method, Protocol
+from training.studies.workers import do_all
 from zoo.version import versions
 
 TURN = 1000  # iterations that are one epoch to Keras; those of one execution are a part of it
 EXECUTION = 50
 PICTURED = 10_000  # samples kept of each run
-RUNS_A_PROCESS = 10  # TensorFlow keeps some 50 MB of every model that it has compiled
 METRICS = ("modes", "high_quality", "reverse_kl", "sigma_ratio", "cpu_seconds")  # that the tables show
 
 log = logging.getLogger(__name__)
@@ -120,7 +113,7 @@ def run(workdir, protocol="quick", methods=None, data=None, seeds=None, workers=
     ]
     with locked(folder):
         refuse_other_runs(runs)
-        failed = do_all([each for each in runs if not each.result_path.exists()], workers)
+        failed = do_all([each for each in runs if not each.result_path.exists()], do, in_words, workers)
     rows = [read_json(each.result_path)["row"] for each in runs if each.result_path.exists()]
     result = gathered(protocol, rows, failed)
     write_json(Path(workdir) / f"{result['study']}.json", result)
@@ -183,73 +176,6 @@ def refuse_other_runs(runs):
 
 def train_identity(name):
     return load_data(name).identity("train", "none")
-
-
-# Workers.
-
-
-def do_all(runs, workers):
-    """Do `runs` in `workers` processes, or in this one; name of a failed run -> its error. The others go on."""
-    queue, failed, ended = deque(runs), {}, []
-
-    def report(run, outcome):
-        ended.append(run)
-        if isinstance(outcome, BaseException):
-            failed[run.name] = f"{type(outcome).__name__}: {' '.join(str(outcome).split())[:300]}"
-            log.warning("%s failed: %s", run.name, failed[run.name])
-        else:
-            log.info("%d of %d, %s: %s", len(ended), len(runs), run.name, in_words(outcome))
-
-    if not workers:
-        for run in runs:
-            try:
-                report(run, do(run))
-            except Exception as error:
-                report(run, error)
-        return failed
-    threads = [threading.Thread(target=work, args=(queue, report)) for _ in range(min(workers, len(runs)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:
-        queue.clear()  # if this process was interrupted: no further run is begun
-    return failed
-
-
-def work(queue, report):
-    """Do runs from `queue`, one process after another, each with TensorFlow in it for `RUNS_A_PROCESS` runs."""
-    while queue:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=spawn, initializer=prepare_worker) as process:
-            for _ in range(RUNS_A_PROCESS):
-                try:
-                    run = queue.popleft()
-                except IndexError:  # nothing is left
-                    break
-                try:
-                    report(run, process.submit(do, run).result())
-                except BrokenProcessPool:
-                    report(run, RuntimeError("its process died"))
-                    break
-                except BaseException as error:
-                    report(run, error)
-
-
-def prepare_worker():
-    """One thread; of a GPU only the memory in use; and no longer alive than the process that started this one."""
-    tf.get_logger().setLevel("ERROR")  # each run traces a training step of its own, of which TensorFlow would warn
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
-
-    def follow_parent():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
 
 
 # One run.

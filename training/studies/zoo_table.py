@@ -1,0 +1,153 @@
+"""The table of the zoo: every family on MNIST and on Fashion-MNIST, by the same measures on the same data.
+
+Each family's recipe is trained in WORKDIR/DATA_FAMILY, or taken from there: the same command goes on where it stopped.
+Its evaluation (training/evaluate.py) stands in one row: the likelihood, where the family has one; how near 10,000
+samples are to the test images in the features of the classifier of the data, and how varied; cost. The first row holds
+the floors, those of training images in the place of samples.
+
+log p(x) of PixelCNN and PixelRNN is exact; that of a VAE is importance-sampled, a lower bound, marked ">=". Both are of
+dynamically binarized images; PCA and k-means are densities of gray values, which compare with one another alone, and a
+GAN and an AAE have none.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from training.data import load_data, near
+from training.evaluate import evaluate
+from training.files import read_json
+from training.pictures import save_grid
+from training.recipes import recipe_named
+from training.run_folder import PACKAGES, RunFolder
+from training.studies import write_result
+from training.train import train
+from zoo.version import versions
+
+DATA = ("mnist", "fashion_mnist")
+FAMILIES = {  # name in the table -> recipe
+    "PCA": "pca_mnist",
+    "k-means": "kmeans_mnist",
+    "VAE": "vae_mnist",
+    "IWAE": "iwae_mnist_k5_short",
+    "AAE": "aae_mnist",
+    "GAN": "gan_mnist",
+    "PixelCNN": "pixel_cnn_binarized_mnist",
+    "PixelRNN": "row_lstm_binarized_mnist",
+}
+OF_GRAY = ("PCA", "k-means")  # families whose log p(x) is a density of gray values
+EXACT = ("PCA", "k-means", "PixelCNN", "PixelRNN")  # families whose log p(x) is no bound
+DISTANCES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+COLUMNS = 10  # samples of each family in the figure
+
+
+def add_flags(parser):
+    parser.add_argument("--families", nargs="+", metavar="NAME", help=f"of {', '.join(FAMILIES)} (default: all)")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=DATA, help="default: both")
+
+
+def run(workdir, families=None, data=DATA, record=None):
+    """Train what is not trained, measure what is not measured; write WORKDIR/zoo_table.json and .png.
+
+    With `record` RECORD/zoo_table.json as well. Returns what it holds: study, seconds, versions, and rows, of each data
+    set and family: recipe, seed, data (the identity of the test split), minutes, epochs, parameters,
+    seconds_per_sample, features (network and sha256), metrics (see `training.evaluate.evaluate`).
+
+    Raises:
+        ValueError: one sentence, for families that there are not, or a run of another recipe in `workdir`.
+    """
+    for name in families or ():
+        if name not in FAMILIES:
+            raise ValueError(f"There is no family {name!r}{near(name, FAMILIES)}; {', '.join(FAMILIES)} are there.")
+    started, rows, pictures = time.monotonic(), [], {}
+    for data_name in data:
+        pictured = [load_data(data_name).gray("test")[:COLUMNS]]
+        for family in families or FAMILIES:
+            folder = Path(workdir) / f"{data_name}_{FAMILIES[family]}"
+            rows.append({"family": family, **evaluated(recipe_of(family, data_name), folder)})
+            pictured.append(draw(RunFolder(folder).model()))
+        pictures[data_name] = np.concatenate(pictured)
+    result = {
+        "study": "zoo_table",
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": versions(*PACKAGES),
+        "rows": rows,
+    }
+    write_result(result, workdir, record)
+    save_grid(np.concatenate(list(pictures.values())), Path(workdir) / "zoo_table.png", COLUMNS)
+    return result
+
+
+def recipe_of(family, data_name):
+    """The recipe of the family, of images of `data_name`; those of the fixed binarization are drawn anew instead."""
+    recipe = recipe_named(FAMILIES[family])
+    binarization = "dynamic" if recipe.data == "binarized_mnist" else recipe.binarization
+    return dataclasses.replace(recipe, data=data_name, data_path="", binarization=binarization)
+
+
+def evaluated(recipe, folder):
+    """The evaluation of a run of `recipe` in `folder`, which is trained and measured if it is not yet: a dict."""
+    run = train(recipe, folder)  # a finished run is left as it is
+    if not run.evaluation_path.exists():
+        return evaluate(folder)
+    return read_json(run.evaluation_path)
+
+
+def draw(model):
+    return np.clip(model.sample(COLUMNS, seed=0), 0.0, 1.0)
+
+
+def table_rows(result, data_name):
+    """Lists of cells, of a header and a line each: family, log p(x), the distances, ..."""
+    yield ["", "log p(x), nats", *(name.replace("_", " ") for name in DISTANCES), *TRAILING]
+    rows = [row for row in result["rows"] if row["data"]["name"] == data_name]
+    for row in rows[:1]:
+        floors = [number(row["metrics"][f"{name}_of_train"]) for name in DISTANCES]
+        yield ["training images", "", *floors, "", "", "", "", ""]
+    for row in rows:
+        metrics = row["metrics"]
+        cost = (
+            f"{1e3 * row['seconds_per_sample']:.2g}",
+            f"{row['parameters']:,}",
+            f"{row['minutes']:.0f}",
+            f"{row['seed']}",
+        )
+        distances = (number(metrics[name]) for name in DISTANCES)
+        yield [row["family"], likelihood_text(row), *distances, number(metrics["nearer_than_test"]), *cost]
+
+
+TRAILING = ("nearer than test", "ms a sample", "parameters", "minutes", "seed")
+
+
+def likelihood_text(row):
+    log_prob = row["metrics"].get("log_prob")
+    if log_prob is None:
+        return ""
+    return f"{'' if row['family'] in EXACT else '>= '}{log_prob:.2f}{' (gray)' if row['family'] in OF_GRAY else ''}"
+
+
+def number(value):
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+
+
+def caption(result, data_name):
+    row = next(row for row in result["rows"] if row["data"]["name"] == data_name)
+    return (
+        f"{data_name} test, {row['data']['num_examples']:,} images; {row['metrics']['num_samples']:,} samples of each; "
+        f"features of {row['features']['network']}, SHA-256 {row['features']['sha256'][:12]}; log p(x) in nats of "
+        "dynamically binarized images, or of gray ones where marked; >= is a lower bound"
+    )
+
+
+def show(result):
+    from rich.console import Console
+    from rich.table import Table
+
+    for data_name in dict.fromkeys(row["data"]["name"] for row in result["rows"]):
+        header, *lines = table_rows(result, data_name)
+        table = Table(*header, title=data_name, caption=caption(result, data_name))
+        for cells in lines:
+            table.add_row(*cells)
+        Console().print(table)
