@@ -21,7 +21,8 @@ from training.callbacks import FinishEpoch
 from training.data import load_data
 from training.evaluate import evaluate as evaluate_run
 from training.pictures import save_components, signed_colours
-from training.recipes import RECIPES, recipe_named, settings_of
+from training.recipe import settings_of
+from training.recipes import RECIPES, recipe_named
 from training.results import baseline_table
 from training.run_folder import RunFolder
 from training.train import train

@@ -26,7 +26,8 @@ from training.callbacks import state_of
 from training.evaluate import evaluate as evaluate_run
 from training.evaluate import value_text
 from training.evaluation import adversarial
-from training.recipes import RECIPES, recipe_named, settings_of
+from training.recipe import settings_of
+from training.recipes import RECIPES, recipe_named
 from training.train import train, validation_batch
 
 HIDDEN = {"generator_hidden": (8,), "discriminator_hidden": (8,)}

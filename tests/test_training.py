@@ -27,7 +27,8 @@ from training.callbacks import state_of
 from training.evaluate import evaluate as evaluate_run
 from training.files import locked, replacing
 from training.pictures import grid
-from training.recipes import RECIPES, Recipe, recipe_named
+from training.recipe import Recipe
+from training.recipes import RECIPES, recipe_named
 from training.results import benchmark_table, likelihood_table, record, with_tables
 from training.run_folder import RunFolder, best_epoch, out_of_patience
 from training.train import steps_per_execution, train

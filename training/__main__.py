@@ -12,7 +12,8 @@ NO_FLAGS = ("name", "summary", "model")  # of a recipe: they are what it is
 
 @command
 def main(argv=None):
-    from training.recipes import Recipe, recipe_named, settings_of
+    from training.recipe import Recipe, settings_of
+    from training.recipes import recipe_named
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a recipe in a run folder.")
     parser.add_argument("recipe", nargs="?", help="name of the recipe; see --list")

@@ -24,7 +24,7 @@ import numpy as np
 import zoo
 from training.data import SPLITS
 from training.files import read_json, replacing, write_json, write_text
-from training.recipes import Recipe
+from training.recipe import Recipe
 from zoo.version import versions
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")  # what decides the numbers

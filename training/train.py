@@ -11,7 +11,7 @@ from training.callbacks import FinishEpoch, StopAtNotFiniteLoss, state_of
 from training.data import evaluation_batches, load_data, steps_per_epoch, training_batches
 from training.files import locked
 from training.pictures import save_figures
-from training.recipes import AT_ONCE
+from training.recipe import AT_ONCE
 from training.run_folder import RunFolder, out_of_patience
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ import zoo
 from training.data import SPLITS, load_data
 from training.evaluation.latent import codes_of, latent_metrics, prior_codes
 from training.pictures import grid, save_figure
-from training.recipes import Recipe
+from training.recipe import Recipe
 from training.run_folder import PACKAGES
 from training.studies import refuse_unpublished, write_result
 from training.train import train
