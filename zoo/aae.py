@@ -76,30 +76,36 @@ class AdversarialAutoencoder(Adversarial):
     # Networks.
 
     def new_encoder(self, event_shape, code_dim, with_scale=False):
-        layers = (self.network, self.hidden, self.activation, False, self.initializer(), self.dtype_policy)
+        layers = (
+            self.network,
+            self.hidden,
+            self.activation,
+            False,
+            networks.normal_kernels(self.initial_stddev),
+            self.dtype_policy,
+        )
         return networks.inference(event_shape, code_dim, *layers, with_scale=with_scale)
 
     def new_decoder(self, code_dim):
-        layers = (self.network, self.hidden[::-1], self.activation, False, self.initializer(), self.dtype_policy)
+        layers = (
+            self.network,
+            self.hidden[::-1],
+            self.activation,
+            False,
+            networks.normal_kernels(self.initial_stddev),
+            self.dtype_policy,
+        )
         return networks.generator(self.event_shape, code_dim, *layers, name="decoder")
 
     def new_discriminator(self, code_dim):
-        layers = (self.discriminator_hidden, self.activation, False, self.initializer(), self.dtype_policy)
+        layers = (
+            self.discriminator_hidden,
+            self.activation,
+            False,
+            networks.normal_kernels(self.initial_stddev),
+            self.dtype_policy,
+        )
         return networks.discriminator((code_dim,), "dense", *layers)
-
-    def initializer(self):
-        """As a config: of an initializer object, every layer of one shape would draw the same kernel."""
-        normal = {"class_name": "RandomNormal", "config": {"stddev": self.initial_stddev}}
-        return normal if self.initial_stddev else None
-
-    @property
-    def values(self):
-        return "unit_interval" if self.end == "images" else "real"
-
-    @property
-    def end(self):
-        """What the decoder gives and the encoder takes: "images" or "points"."""
-        return networks.end_of(self.event_shape)
 
     # The step.
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from zoo.distributions import stateless_seed
 from zoo.inputs import checked, checked_labels, refusals_as_value_errors
+from zoo.networks import end_of
 
 EVALUATION = 2**40  # evaluation draws from counts that no training reaches
 SAMPLES_AT_A_TIME = 1000
@@ -337,6 +338,15 @@ class Adversarial(Generative):
         super().__init__(event_shape=event_shape, seed=seed, **kwargs)
         self.optimizers = {}
         self.gradient_norms = {player: keras.metrics.Mean(name=f"{player}_gradient") for player in self.players}
+
+    @property
+    def values(self):
+        return "unit_interval" if self.end == "images" else "real"
+
+    @property
+    def end(self):
+        """What a generator gives and a discriminator of examples takes: "images" or "points"."""
+        return end_of(self.event_shape)
 
     def compile(self, optimizer=None, jit_compile="auto", **kwargs):
         """`keras.Model.compile` with an optimizer for each player.

@@ -128,7 +128,7 @@ class BiGAN(GAN):
             self.encoder_hidden,
             self.activation,
             self.batch_normalization,
-            self.initializer(),
+            networks.normal_kernels(self.initial_stddev),
             self.dtype_policy,
             with_scale=self.stochastic_encoder,
         )
@@ -140,7 +140,7 @@ class BiGAN(GAN):
             self.network,
             self.discriminator_hidden,
             self.discriminator_activation or self.activation,
-            self.initializer(),
+            networks.normal_kernels(self.initial_stddev),
             self.dtype_policy,
         )
 

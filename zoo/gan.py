@@ -155,7 +155,7 @@ class GAN(Adversarial):
 
     def new_generator(self, name):
         shape_and_layers = (self.event_shape, self.latent_dim, self.network, self.generator_hidden, self.activation)
-        layers = (self.batch_normalization, self.initializer(), self.dtype_policy)
+        layers = (self.batch_normalization, networks.normal_kernels(self.initial_stddev), self.dtype_policy)
         return networks.generator(*shape_and_layers, *layers, name=name)
 
     def new_discriminator(self, event_shape):
@@ -165,23 +165,9 @@ class GAN(Adversarial):
             self.discriminator_hidden,
             self.discriminator_activation or self.activation,
             self.spectral_normalization,
-            self.initializer(),
+            networks.normal_kernels(self.initial_stddev),
             self.dtype_policy,
         )
-
-    def initializer(self):
-        """As a config: of an initializer object, every layer of one shape would draw the same kernel."""
-        normal = {"class_name": "RandomNormal", "config": {"stddev": self.initial_stddev}}
-        return normal if self.initial_stddev else None
-
-    @property
-    def values(self):
-        return "unit_interval" if self.end == "images" else "real"
-
-    @property
-    def end(self):
-        """What the generator gives and the discriminator takes: "images" or "points"."""
-        return networks.end_of(self.event_shape)
 
     # Packs: what the discriminator judges at once.
 

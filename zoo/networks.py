@@ -280,6 +280,14 @@ def pair_discriminator(event_shape, latent_dim, network, hidden, activation, ini
     return keras.Model({head: x, "z": z}, {"logits": logits}, name="discriminator")
 
 
+def normal_kernels(stddev):
+    """An initializer of kernels: normal, or None, which is Keras' own, for a `stddev` of 0.
+
+    As a config: of an initializer object, every layer of one shape would draw the same kernel.
+    """
+    return {"class_name": "RandomNormal", "config": {"stddev": stddev}} if stddev else None
+
+
 def end_of(event_shape):
     """The name of a generator's output and of a discriminator's input."""
     return "images" if len(event_shape) == 3 else "points"
