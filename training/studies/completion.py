@@ -19,7 +19,7 @@ from training.studies import refuse_unpublished, write_result
 from training.train import train
 from zoo.version import versions
 
-DEFAULT = "diagonal_bilstm_binarized_mnist"
+DEFAULT = "diagonal_bilstm_binarized_mnist_short"
 QUICK = {"recipe": "pixel_rnn_digits", "epochs": 3}
 IMAGES, COMPLETIONS = 10, 8
 MEASURED = 500  # test images of the table

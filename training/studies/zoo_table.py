@@ -34,8 +34,8 @@ FAMILIES = {  # name in the table -> recipe
     "IWAE": "iwae_mnist_k5_short",
     "AAE": "aae_mnist",
     "GAN": "gan_mnist",
-    "PixelCNN": "pixel_cnn_binarized_mnist",
-    "PixelRNN": "row_lstm_binarized_mnist",
+    "PixelCNN": "pixel_cnn_binarized_mnist_short",
+    "PixelRNN": "row_lstm_binarized_mnist_short",
 }
 OF_GRAY = ("PCA", "k-means")  # families whose log p(x) is a density of gray values
 EXACT = ("PCA", "k-means", "PixelCNN", "PixelRNN")  # families whose log p(x) is no bound
