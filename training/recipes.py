@@ -227,8 +227,8 @@ IWAE_MNIST_K1_SHORT = dataclasses.replace(
     decay=True,
 )
 
-# van den Oord et al. 2016a, table 4: fixed binarization, 1 layer of h = 32, batch 16. Adam along a cosine, with the norm
-# of the gradient clipped, instead of RMSProp until nothing more is gained. The short forms fit two hours on two cores.
+# van den Oord et al. 2016a, table 4: fixed binarization, 1 layer of h = 32, batch 16. Adam along a cosine, the norm
+# of its gradient clipped, instead of RMSProp until nothing more is gained. The short forms fit two hours on two cores.
 DIAGONAL_BILSTM_BINARIZED_MNIST = Recipe(
     name="diagonal_bilstm_binarized_mnist",
     summary="PixelRNN, Diagonal BiLSTM, of the fixed binarized MNIST (van den Oord et al. 2016)",
