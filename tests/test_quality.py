@@ -149,6 +149,13 @@ class BirthdayTest(tf.test.TestCase):
             batches.append(birthday.birthday_support(np.eye(365)[days], 0.0)["birthday_batch"])
         self.assertAllClose(np.mean(batches), 23, atol=1.5)
 
+    def test_few_pairs_and_many_are_found_alike(self):
+        days = np.eye(365)[np.random.default_rng(0).integers(0, 365, 2000)]
+        few = birthday.birthday_support(days, 0.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(birthday, "MANY", 10)
+            self.assertEqual(birthday.birthday_support(days, 0.0), few)
+
     def test_where_the_samples_are_too_few_or_all_alike(self):
         self.assertIsNone(birthday.birthday_support(normal(0, 50, 3), 1e-3)["birthday_support"])
         self.assertEqual(birthday.birthday_support(np.ones((50, 3)), 0.0)["birthday_support"], 4)

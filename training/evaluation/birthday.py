@@ -17,6 +17,7 @@ from training.evaluation.neighbours import float32, in_blocks
 
 NUM_ORDERS = 200
 MOST = 20_000  # samples whose pairs fit in 400 MB
+MANY = 1_000_000  # duplicates, counted both ways
 
 
 def birthday_support(features, threshold, num_orders=NUM_ORDERS, seed=0):
@@ -41,19 +42,30 @@ def birthday_support(features, threshold, num_orders=NUM_ORDERS, seed=0):
     blocks = in_blocks(lambda rows, distances: distances <= threshold**2 + slack, centred, centred, itself=math.inf)
     alike = np.concatenate(blocks)
     draws = generator("orders", seed)
-    first = [place_of_first_duplicate(alike, draws.permutation(len(alike))) for _ in range(num_orders)]
+    orders = (draws.permutation(len(alike)) for _ in range(num_orders))
+    if np.count_nonzero(alike) > MANY:
+        first = [place_by_prefixes(alike, order) for order in orders]
+    else:
+        pairs = np.nonzero(np.triu(alike, 1))
+        first = [place_by_pairs(pairs, order) for order in orders]
     batch = sorted(first)[(num_orders - 1) // 2]  # at least half of the orders have one by then
     found = math.isfinite(batch)
     return {"birthday_batch": batch if found else None, "birthday_support": batch**2 if found else None}
 
 
-def place_of_first_duplicate(alike, order):
-    """How many draws in `order` [N] it takes to hold a pair that is `alike` [N, N]; infinity where none does."""
+def place_by_pairs(pairs, order):
+    """How many draws in `order` [N] it takes to hold one of `pairs` ([P], [P]); infinity where there are none."""
+    if not len(pairs[0]):
+        return math.inf
+    places = np.argsort(order)
+    return 1 + int(np.maximum(places[pairs[0]], places[pairs[1]]).min())
+
+
+def place_by_prefixes(alike, order):
+    """The same of a matrix `alike` [N, N], with many pairs, of which the first comes soon."""
     size = min(32, len(order))
     while True:
         pairs = alike[np.ix_(order[:size], order[:size])]
         if pairs.any():
             return 1 + int(np.min(np.maximum(*np.nonzero(pairs))))
-        if size == len(order):
-            return math.inf
         size = min(2 * size, len(order))
