@@ -13,6 +13,7 @@ PACKAGES = {  # beside those of every result
     "baselines": ("scikit-learn", "scipy"),
     "gan": ("torch",),
     "pixels": ("torch", "onnx", "onnxruntime", "tf2onnx"),
+    "neighbours": ("torch", "threadpoolctl"),
 }
 MODULES = {"scikit-learn": "sklearn"}
 BUSY = 0.5  # processes at work beside this one, on average over the last minute
@@ -128,6 +129,16 @@ def pixels(quick, rounds):
     return {"comparisons": scan + shown(compare_sampling(side, rounds, naive_rounds, THREADS))}
 
 
+def neighbours(quick, rounds):
+    """Precision and recall of 50,000 samples and as many examples, against PyTorch."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    from benchmarks.neighbours import compare_neighbours
+
+    return {"comparisons": shown(compare_neighbours(*((2_000, 1) if quick else (50_000, rounds))))}
+
+
 def shown(comparisons):
     """The comparisons, each printed as soon as it is made."""
     made = []
@@ -175,7 +186,7 @@ def record(suite, measured, load, folder):
     return path
 
 
-SUITES = {"vae": vae, "baselines": baselines, "gan": gan, "pixels": pixels}
+SUITES = {"vae": vae, "baselines": baselines, "gan": gan, "pixels": pixels, "neighbours": neighbours}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from training.evaluation.features import checked_pair
 
@@ -149,7 +150,8 @@ def in_blocks(function, rows, columns, itself=None):
             distances[places - start, places] = itself
         return function(block, distances)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    # Each thread multiplies its own block: threads of BLAS beside them would wait for each other.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(of_block, range(0, len(rows), size)))
 
 
