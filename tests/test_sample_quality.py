@@ -145,6 +145,12 @@ class SampleMetricsTest(tf.test.TestCase):
         self.assertLess(far["precision"], 0.5)
         self.assertLess(far["parzen_log_likelihood"], real["parzen_log_likelihood"])
 
+    def test_samples_that_are_validation_images_have_no_parzen_windows(self):
+        copies = self.data.gray("validation")
+        found = quality.sample_metrics(copies, self.data, "none", None)
+        names = ("log_likelihood", "standard_error", "sigma")
+        self.assertEqual(found, {"num_samples": len(copies), **{f"parzen_{name}": None for name in names}})
+
     def test_binary_samples_are_beside_binary_images(self):
         binary = self.data.examples("test", "threshold").astype("float32")
         found = quality.sample_metrics(binary, self.data, "threshold", self.network)

@@ -7,6 +7,8 @@ images of another draw reach no more, and of a biased distance no less.
 Samples that are binary are compared with the data made binary by the run's protocol, all others with the gray images.
 """
 
+import logging
+
 import numpy as np
 
 from training.data import generator
@@ -22,6 +24,7 @@ from training.evaluation import (
     parzen,
 )
 
+log = logging.getLogger(__name__)
 NUM_IMAGES, SAMPLE_SEED = 10_000, 0
 CLASSIFIER_OF = {"binarized_mnist": "mnist"}  # a data set whose images another's classifier knows
 DUPLICATES = 0.01  # share of the test images whose nearest neighbour among them is near enough to be a duplicate
@@ -51,10 +54,15 @@ def sample_metrics(samples, data, binarization, network):
 def parzen_metrics(samples, data, binarization):
     """parzen_log_likelihood of the test images, nats of the legacy metric of training/evaluation/parzen.py: a dict.
 
-    With parzen_standard_error, and parzen_sigma, which the validation images choose.
+    With parzen_standard_error, and parzen_sigma, which the validation images choose. All are None where there is none:
+    of a single test image, or where ever narrower windows are ever better.
     """
     validation, test = (real_images(data, split, binarization, samples) for split in ("validation", "test"))
-    score = parzen.parzen(samples, validation, test)
+    try:
+        score = parzen.parzen(samples, validation, test)
+    except ValueError as error:
+        log.info("No Parzen-window log-likelihood: %s", error)
+        score = dict.fromkeys(("log_likelihood", "standard_error", "sigma"))
     return {
         "parzen_log_likelihood": score["log_likelihood"],
         "parzen_standard_error": score["standard_error"],
