@@ -175,6 +175,9 @@ class SampleMetricsTest(tf.test.TestCase):
         self.assertEqual(evaluated["onnx"]["endpoint"], "decode")
         self.assertEqual(evaluated["onnx"]["features"]["sha256"], self.network.sha256)
         self.assertContainsSubset({"log_prob", "linear_class_accuracy", "coverage_of_train"}, ours)
+        test = self.data.examples("test", "dynamic").astype("float32")
+        wanted = np.mean((run.model().reconstruct(test) - test) ** 2)
+        self.assertAllClose(ours["reconstruction_error"], wanted, rtol=1e-6)
         self.assertNotIn("log_prob", theirs)
         self.assertEqual(ours["frechet_distance_of_train"], theirs["frechet_distance_of_train"])
         # 300 other samples of the same model: shares within 4 standard deviations, sqrt(1/4 / 300) each.

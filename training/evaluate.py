@@ -60,6 +60,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
     """
     from training.data import load_data
     from training.evaluation import artifacts, quality
+    from training.evaluation.reconstruction import reconstruction_error
     from training.files import write_json
     from training.run_folder import PACKAGES, RunFolder, best_epoch, identities, refuse_other
     from zoo.version import versions
@@ -79,6 +80,8 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
     else:
         model = run.model()
         metrics = metrics_of(model, data, recipe, history, with_scikit_learn)
+        if hasattr(model, "reconstruct") and "reconstruction_error" not in metrics:
+            metrics["reconstruction_error"] = reconstruction_error(model, data, recipe.binarization)
         draw, parameters = functools.partial(draw_samples, model), model.count_params()
     drawing = time.monotonic()
     samples, origin = draw()
