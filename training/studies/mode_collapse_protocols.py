@@ -122,9 +122,10 @@ QUICK = Protocol(
     ),
 )
 
-# As tuned with seed 100, on ring and grid. Modes are hit the better the more steps there are at a large learning rate;
-# but there the samples of a mode draw together, and spread to its true width only at small ones. A weak penalty lets
-# the discriminator be steep enough.
+# As tuned with seeds from 100 on, on ring and grid. Modes are hit the better the more steps there are at a large learning
+# rate; but there the samples of a mode draw together, and spread to its true width only at small ones. A weak penalty
+# lets the discriminator be steep enough: on the grid 0.01 left a mode three quarters of its width, with more samples of
+# high quality than asked, and 0.002 gave it 0.87, with as few as asked.
 SHARP_ADAM = replace(FALLING, decay=1e-3, exponential=True)
 
 SHARP = replace(
@@ -134,7 +135,7 @@ SHARP = replace(
     iterations=250_000,
     seeds=tuple(range(5)),
     arguments=dense(128, 128, 128, 128),
-    methods=(replace(R3GAN, optimizers=both(SHARP_ADAM), arguments={**R3GAN.arguments, "r1": 0.01, "r2": 0.01}),),
+    methods=(replace(R3GAN, optimizers=both(SHARP_ADAM), arguments={**R3GAN.arguments, "r1": 0.004, "r2": 0.004}),),
 )
 
 # 400 epochs of 100,000 examples in batches of 100, where an example of m packed ones has m points (Lin et al. 2018,
