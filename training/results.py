@@ -151,11 +151,15 @@ def benchmark_table(folder):
     for path in sorted(Path(folder).glob("bench_*.json")):
         for comparison in read_json(path)["comparisons"]:
             for name, contender in comparison["contenders"].items():
-                ratio = "" if name == comparison["ours"] else f"{contender['ratio']:.2f} x"
+                ratio = "" if name == comparison["ours"] else ratio_text(contender["ratio"])
                 asked = "" if contender["asked_ratio"] is None else f"<= {contender['asked_ratio']:.2f} x"
                 seconds = duration(contender["median_seconds"])
                 lines.append(f"| {comparison['title']}: {name} | {seconds} | {ratio} | {asked} |")
     return "\n".join(lines)
+
+
+def ratio_text(ratio):
+    return f"{ratio:.2f} x" if ratio >= 0.1 else f"{ratio:.2g} x"
 
 
 def baseline_benchmark_table(folder):
@@ -290,7 +294,9 @@ def mode_collapse_table(folder, protocol):
 
 
 def duration(seconds):
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e6 * seconds:.0f} us"
+    if seconds >= 0.1:
+        return f"{seconds:.2f} s"
+    return f"{1e3 * seconds:.0f} ms" if seconds >= 0.01 else f"{1e6 * seconds:.0f} us"
 
 
 TABLES = {  # the name between the markers
