@@ -125,9 +125,11 @@ def data_copying(samples, train, test):
 
 def reach(features, k):
     """Squared distance of each row to its k-th nearest neighbour among the others: [N]."""
-    return np.concatenate(
-        in_blocks(lambda rows, distances: np.partition(distances, k, axis=1)[:, k], features, features, itself=0.0)
-    )
+
+    def of_block(rows, distances):
+        return np.partition(distances, k, axis=1)[:, k].copy()  # a view would keep the whole block
+
+    return np.concatenate(in_blocks(of_block, features, features, itself=0.0))
 
 
 def in_blocks(function, rows, columns, itself=None):
