@@ -45,7 +45,7 @@ def kernel_distance(samples, reference, num_subsets=NUM_SUBSETS, subset_size=SUB
 def mmd_squared(x, y):
     """Of as many rows each, [m, width]."""
     m = len(x)
-    within = [(kernel(each, each).sum() - np.trace(kernel(each, each))) / (m * (m - 1)) for each in (x, y)]
+    within = [(pairs.sum() - np.trace(pairs)) / (m * (m - 1)) for pairs in (kernel(x, x), kernel(y, y))]
     return float(sum(within) - 2.0 * kernel(x, y).mean())
 
 
