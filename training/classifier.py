@@ -71,7 +71,7 @@ def trained_classifier(data):
 
 
 def moved(images, epoch, flip):
-    """Each of `images` [N, height, width, channels] up to 2 pixels away; with `flip`, half of them mirrored, by chance."""
+    """Each of `images` [N, height, width, channels] up to 2 pixels away; with `flip`, half mirrored, by chance."""
     from training.data import generator
 
     draws = generator("moved", epoch)
