@@ -135,7 +135,7 @@ SHARP = replace(
     iterations=250_000,
     seeds=tuple(range(5)),
     arguments=dense(128, 128, 128, 128),
-    methods=(replace(R3GAN, optimizers=both(SHARP_ADAM), arguments={**R3GAN.arguments, "r1": 0.004, "r2": 0.004}),),
+    methods=(replace(R3GAN, optimizers=both(SHARP_ADAM), arguments={**R3GAN.arguments, "r1": 0.003, "r2": 0.003}),),
 )
 
 # 400 epochs of 100,000 examples in batches of 100, where an example of m packed ones has m points (Lin et al. 2018,
