@@ -72,7 +72,7 @@ curl http://localhost:8501/v1/models/{name}:predict -d \\
 
 {metrics}The largest errors found between Keras and the two files, over batches of 0 to 128 examples, random inputs and
 inputs at the edges of their range. Relative is to 1 for outputs within [0, 1], else to the largest magnitude in the
-example, at least {smallest_scale:g}; above {tolerance} there would have been no artifact.{index_errors}
+example, at least {smallest_scale:g}; above {tolerance} there would have been no artifact.{index_errors}{pixel_errors}
 
 | endpoint | output | file | absolute | relative |
 |---|---|---|---|---|
@@ -89,6 +89,7 @@ The code that made this, and these files, are under the {licence} licence. The d
 INDEX_ERRORS = (
     "\nAn index is as far off as the entry it points to lies above the smallest, on the scale of the entries."
 )
+PIXEL_ERRORS = "\nA pixel of 8 bits may be rounded to either side: an error of 1 is 0 of its scale."
 
 
 def card(manifest, has_samples):
@@ -111,7 +112,8 @@ def card(manifest, has_samples):
         metrics=metrics_text(manifest["evaluation"]),
         tolerance=manifest["tolerance"]["relative"],
         smallest_scale=manifest["tolerance"]["smallest_scale"],
-        index_errors=INDEX_ERRORS if has_index(manifest["endpoints"]) else "",
+        index_errors=INDEX_ERRORS if has_output(manifest, lambda output: "smallest_of" in output) else "",
+        pixel_errors=PIXEL_ERRORS if has_output(manifest, lambda output: output["dtype"] == "uint8") else "",
         errors="\n".join(error_rows(manifest["errors"])),
         licence=manifest["licence"],
     )
@@ -171,8 +173,8 @@ def json_code(inputs):
 # Provenance and measurements.
 
 
-def has_index(endpoints):
-    return any("smallest_of" in output for each in endpoints.values() for output in each["outputs"].values())
+def has_output(manifest, of_kind):
+    return any(of_kind(output) for each in manifest["endpoints"].values() for output in each["outputs"].values())
 
 
 def provenance_text(manifest):

@@ -27,7 +27,8 @@ SAVED_MODEL_FILES = (
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of endpoints, their inputs and outputs, and dynamic axes
 INPUT_DTYPES = ("float32", "int64")  # the latter of labels alone
-OUTPUT_DTYPES = ("float32", "int64")
+OUTPUT_DTYPES = ("float32", "int64", "uint8")  # the last of images of 8 bits
+NOISE = ("standard_normal", "uniform")  # values of inputs that are drawn, not given
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*)")
 REPLACE_IT = "fetch the artifact again, or export it again."
 
@@ -71,6 +72,21 @@ def describe_input(each):
 def describe_output(output):
     description = {"shape": list(output.shape), "dtype": output.dtype}
     return description if output.smallest_of is None else {**description, "smallest_of": output.smallest_of}
+
+
+def turns_noise_into_images(description):
+    """Whether an endpoint takes noise, beside it labels at most, and its first output holds images in [0, 1]."""
+    values = {each["values"] for each in description["inputs"].values()}
+    output = next(iter(description["outputs"].values()))
+    sizes = [size for each in description["inputs"].values() for size in each["shape"][1:]]
+    return (
+        bool(values.intersection(NOISE))
+        and values <= {*NOISE, "label"}
+        and all(isinstance(size, int) for size in sizes)
+        and output["dtype"] == "float32"
+        and len(output["shape"]) == 4
+        and output["shape"][-1] in (1, 3)
+    )
 
 
 def write_manifest(folder, manifest):

@@ -30,7 +30,11 @@ OPERATIONS = frozenset(
     Sum Tan Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
     """.split()  # noqa: SIM905, a name to a line would fill pages
 )
-TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}  # of inputs and outputs, as declared
+TYPES = {  # of inputs and outputs, as declared
+    "float32": onnx.TensorProto.FLOAT,
+    "int64": onnx.TensorProto.INT64,
+    "uint8": onnx.TensorProto.UINT8,
+}
 OPTIMIZATION_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 FATAL_ONLY = 4  # ONNX Runtime's log severity; errors are raised as well as logged
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 import zoo
-from export import card, onnx_graph, saved_model, verify
+from export import card, onnx_graph, saved_model, uint8_images, verify
 from export import manifest as artifact
 from zoo.version import versions
 
@@ -38,7 +38,6 @@ EDGES = {
     "real": (0.0, 100.0, -100.0),
 }
 VALUES = (*EDGES, "label")  # what inputs may hold
-NOISE = {"standard_normal", "uniform"}
 REAL_SCALE = 3.0  # standard deviation of the real numbers drawn
 GOLDEN_SIZES = {"batch": 4, "other": 5, "seed": 1234}
 GRID = 8  # samples.png is a grid of so many rows and columns; of images of classes, with a column for each
@@ -144,10 +143,12 @@ def write_artifact(model, folder, run, evaluation):
     for name, endpoint in endpoints.items():
         session = write_onnx(folder, name, endpoint, manifest)
         runtimes = {"saved_model": signatures[name], "onnx": session}
-        errors[name] = measured_errors(name, endpoint, in_keras(endpoint, traced=True), runtimes)
+        inputs = few_inputs(endpoint) if name == uint8_images.NAME else every_input(endpoint)
+        errors[name] = measured_errors(name, endpoint, inputs, in_keras(endpoint, traced=True), runtimes)
         golden = draw_inputs(endpoint, **GOLDEN_SIZES)
         verify.write_golden(folder, name, golden, in_keras(endpoint)(golden))
-        if turns_noise_into_images(endpoint) and not (folder / artifact.SAMPLES).exists():
+        of_images = artifact.turns_noise_into_images(manifest["endpoints"][name])
+        if of_images and not (folder / artifact.SAMPLES).exists():
             write_samples(folder / artifact.SAMPLES, endpoint, session)
 
     manifest["errors"] = errors
@@ -159,7 +160,7 @@ def write_artifact(model, folder, run, evaluation):
 
 def checked_endpoints(model):
     """The model's endpoints; a ValueError for one that an artifact cannot describe."""
-    endpoints = model.endpoints()
+    endpoints = uint8_images.with_uint8_images(model.endpoints())
     for name, endpoint in endpoints.items():
         values = {each.values for each in endpoint.inputs.values()}
         if not artifact.is_description(name, artifact.describe(endpoint)) or not values <= {*VALUES}:
@@ -277,6 +278,11 @@ def every_input(endpoint):
                 yield draw_inputs(endpoint, batch, other, SEEDS[0], held)
 
 
+def few_inputs(endpoint):
+    """Those for an endpoint that holds another one, on which all have been tried."""
+    return (draw_inputs(endpoint, batch, OTHER_SIZES[0], SEEDS[0]) for batch in BATCH_SIZES[:3])
+
+
 def in_keras(endpoint, traced=False):
     """The endpoint's own function on NumPy arrays, name -> array, in full float32.
 
@@ -291,22 +297,22 @@ def in_keras(endpoint, traced=False):
     return saved_model.as_arrays(tf.function(run, reduce_retracing=True) if traced else run)
 
 
-def measured_errors(name, endpoint, keras_function, runtimes):
-    """runtime -> output -> largest absolute and relative error against Keras, over `every_input`.
+def measured_errors(name, endpoint, inputs, keras_function, runtimes):
+    """runtime -> output -> largest absolute and relative error against Keras, over all `inputs`.
 
     Raises:
         ValueError: naming endpoint and runtime, for an error above the tolerance.
     """
     largest = {runtime: dict.fromkeys(endpoint.outputs, (0.0, 0.0)) for runtime in runtimes}
     description = artifact.describe(endpoint)
-    for inputs in every_input(endpoint):
-        expected = keras_function(inputs)
-        sizes = ", ".join(f"{key} {list(array.shape)}" for key, array in inputs.items())
+    for given in inputs:
+        expected = keras_function(given)
+        sizes = ", ".join(f"{key} {list(array.shape)}" for key, array in given.items())
         with verify.naming(f"endpoint {name}, {sizes}"):
-            verify.check_sizes({**inputs, **expected}, {**description["inputs"], **description["outputs"]})
+            verify.check_sizes({**given, **expected}, {**description["inputs"], **description["outputs"]})
         for runtime, function in runtimes.items():
             with verify.naming(f"endpoint {name}, {runtime} against Keras, {sizes}"):
-                errors = verify.compare(expected, function(inputs), description["outputs"])
+                errors = verify.compare(expected, function(given), description["outputs"])
             largest[runtime] = verify.larger(largest[runtime], errors)
     return {
         runtime: {key: dict(zip(("absolute", "relative"), error, strict=True)) for key, error in outputs.items()}
@@ -315,14 +321,6 @@ def measured_errors(name, endpoint, keras_function, runtimes):
 
 
 # Samples.
-
-
-def turns_noise_into_images(endpoint):
-    """Whether the endpoint takes noise, beside it labels at most, and its first output holds images."""
-    output = next(iter(endpoint.outputs.values()))
-    kinds = {each.values for each in endpoint.inputs.values()}
-    from_noise = kinds & NOISE and kinds <= {*NOISE, "label"}
-    return bool(from_noise) and len(output.shape) == 4 and output.shape[-1] in (1, 3)
 
 
 def write_samples(path, endpoint, session):

@@ -26,9 +26,11 @@ from export import onnx_graph, saved_model
 # of nats of either sign into a log-likelihood of 3, and float32 keeps 7 digits of each term. So its error counts
 # relative to the largest magnitude in its example, and to SMALLEST_SCALE where that is less. An index of the smallest
 # entry is as far off as the entry it points to lies above the smallest, on the scale of those entries: where two are
-# equal to rounding, either index is right. Any other integer has to be equal.
+# equal to rounding, either index is right. A pixel of 8 bits may be rounded to either side: an error counts from there,
+# on the scale of 255. Any other integer has to be equal.
 TOLERANCE = 1e-5
 SMALLEST_SCALE = 10.0
+LARGEST_PIXEL = 255
 
 
 def verify(folder):
@@ -183,6 +185,8 @@ def compare(expected, found, tensors):
         if "smallest_of" in tensor:
             with naming(name):
                 absolute, relative = index_errors(expected[tensor["smallest_of"]], wanted, came)
+        elif tensor["dtype"] == "uint8":
+            absolute, relative = pixel_errors(wanted, came)
         elif tensor["dtype"] == "int64":
             refuse_difference(name, wanted, came)
             absolute, relative = 0.0, 0.0
@@ -197,6 +201,12 @@ def compare(expected, found, tensors):
 def largest_errors(expected, found):
     """Max absolute error, and max error relative to its scale; arrays [batch, ...] of real numbers."""
     return largest(np.abs(expected.astype(np.float64) - found), expected)
+
+
+def pixel_errors(expected, found):
+    """Max absolute error of pixels of 8 bits, and max of what is more than a rounding, on their scale."""
+    absolute = int(np.abs(expected.astype(np.int64) - found).max(initial=0))
+    return float(absolute), max(0, absolute - 1) / LARGEST_PIXEL
 
 
 def index_errors(entries, expected, found):

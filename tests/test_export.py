@@ -20,9 +20,10 @@ import onnxruntime
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
+from scipy.stats import norm
 
 import zoo
-from export import export_model, pipeline, verify
+from export import export_model, pipeline, uint8_images, verify
 from export import manifest as artifact
 from export.__main__ import main
 from zoo.distributions import one_hot
@@ -108,7 +109,7 @@ class ExportTest(tf.test.TestCase):
 
     def test_everything_is_there(self):
         found = {path.relative_to(self.artifact).as_posix() for path in self.artifact.rglob("*") if path.is_file()}
-        endpoints = ("decode", "encode", "log_prob")
+        endpoints = ("decode", "encode", "log_prob", "generate_uint8")
         self.assertEqual(
             found,
             {
@@ -128,7 +129,7 @@ class ExportTest(tf.test.TestCase):
         self.assertIn(str(self.artifact), self.outputs[0][0])
 
     def test_two_processes_write_the_same_onnx_bytes(self):
-        for endpoint in ("decode", "encode", "log_prob"):
+        for endpoint in ("decode", "encode", "log_prob", "generate_uint8"):
             one, two = (self.folder / "dist" / name / "onnx" / f"{endpoint}.onnx" for name in ("one", "two"))
             self.assertEqual(one.read_bytes(), two.read_bytes())
 
@@ -307,7 +308,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         ("draws_anew", lambda x: x + tf.random.normal(tf.shape(x)), "RandomStandardNormal.*noise as an input"),
         ("reads_files", lambda x: x + tf.cast(tf.strings.length(tf.io.read_file("setup.cfg")), tf.float32), "ReadFile"),
         ("not_a_number", lambda x: tf.sqrt(x - 1e6), "tolerance"),
-        ("other_shape", lambda x: x[:, :4], "float32 .*is (wanted|declared)"),
+        ("other_shape", lambda x: x[:, :4], "(float32|uint8) .*is (wanted|declared)"),
         ("other_dtype", lambda x: tf.cast(x, tf.float64), "float32 .*is declared"),
         ("integers", lambda x: tf.cast(x, tf.int64), "float32 .*is declared"),
     )
@@ -668,3 +669,71 @@ class LabelsTest(tf.test.TestCase):
         artifact.write_checksums(forged)
         with self.assertRaisesRegex(ValueError, "test_data/score.npz: input_labels holds labels from .* to 4; 0 to 3"):
             verify.verify(forged)
+
+
+class Uint8Test(tf.test.TestCase, parameterized.TestCase):
+    """`generate_uint8`: one flat noise in, 8-bit RGB images out, channels first."""
+
+    @parameterized.named_parameters(
+        ("gan", zoo.GAN, {"generator_hidden": (6,), "discriminator_hidden": (7,)}, "generate", 2),
+        (
+            "mixture_and_labels",
+            zoo.AAE,
+            {"prior": "gaussian_mixture", "num_components": 4, "labels_in": "decoder", "num_classes": 3},
+            "generate",
+            3,
+        ),
+        ("prior_trained", zoo.VAE, {"prior": "vamp", "num_components": 5, "hidden": (6,)}, "generate", 3),
+        ("decoder", zoo.VAE, {"hidden": (6,)}, "decode", 2),
+    )
+    def test_equals_the_rounded_images_of_the_same_noise(self, model_class, arguments, name, size):
+        model = model_class(event_shape=(4, 5, 1), latent_dim=2, **arguments)
+        endpoints = uint8_images.with_uint8_images(model.endpoints())
+        endpoint, uint8 = endpoints[name], endpoints["generate_uint8"]
+        self.assertEqual(next(iter(uint8.inputs)), "noise")
+        self.assertEqual(uint8.inputs["noise"].shape, ("batch", size))
+
+        noise = np.random.default_rng(0).standard_normal((30, size)).astype("float32")
+        first, *others = endpoint.inputs  # the codes, then the uniform noise that picks a component, then labels
+        labels = {"labels": np.arange(30) % 3} if "labels" in others else {}
+        uniform = {"uniform": norm.cdf(noise[:, 2]).astype("float32")} if "uniform" in others else {}
+        images = next(iter(endpoint.function(**{first: noise[:, :2]}, **uniform, **labels).values()))
+        found = uint8.function(noise=tf.constant(noise), **labels)["images"].numpy()
+        self.assertEqual((found.shape, found.dtype), ((30, 3, 4, 5), "uint8"))
+        for channel in range(3):
+            # half a level of rounding, and what float32 adds to it
+            self.assertAllClose(found[:, channel], 255.0 * images[..., 0], rtol=0.0, atol=0.5001)
+
+    def test_pixel_by_pixel_from_uniform_noise(self):
+        model = zoo.PixelCNN(event_shape=(4, 5, 1), num_levels=4, num_layers=1, units=3, first_kernel_size=3)
+        endpoints = uint8_images.with_uint8_images(model.endpoints())
+        uint8 = endpoints["generate_uint8"]
+        self.assertEqual((uint8.inputs["noise"].shape, uint8.inputs["noise"].values), (("batch", 20), "uniform"))
+        noise = np.random.default_rng(0).random((7, 20), dtype="float32")
+        images = endpoints["sample"].function(noise=tf.constant(noise.reshape(7, 4, 5, 1)))["images"]
+        self.assertAllEqual(uint8.function(noise=tf.constant(noise))["images"][:, 1], np.round(255 * images[..., 0]))
+
+    def test_uniform_noise_stays_below_1(self):
+        drawn = uint8_images.uniform_of(tf.constant([-20.0, 0.0, 20.0])).numpy()
+        self.assertAllEqual(drawn[:2], [0.0, 0.5])
+        self.assertBetween(drawn[2], 0.999999, np.nextafter(np.float32(1), np.float32(0)))
+
+    def test_models_of_points_have_none(self):
+        for model in (zoo.GAN(event_shape=(2,), latent_dim=2), zoo.VAE(event_shape=(4, 4, 2), latent_dim=2)):
+            self.assertNotIn("generate_uint8", uint8_images.with_uint8_images(model.endpoints()))
+
+    def test_the_artifact_of_colour_images(self):
+        """Three channels keep their order, in ONNX as in the SavedModel."""
+        folder = Path(self.get_temp_dir()) / "artifact"
+        model = zoo.VAE(event_shape=(4, 5, 3), latent_dim=2, hidden=(6,), binarization=None, likelihood="gaussian")
+        export_model(model, folder)
+        self.assertIn("8 bits", (folder / "README.md").read_text())
+        noise = np.random.default_rng(0).standard_normal((9, 2)).astype("float32")
+        mean = open_onnx(folder, "decode").run(["mean"], {"z": noise})[0]
+        expected = 255.0 * np.clip(mean.transpose(0, 3, 1, 2), 0.0, 1.0)
+        signature = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["generate_uint8"]
+        in_onnx = open_onnx(folder, "generate_uint8").run(None, {"noise": noise})[0]
+        for images in (in_onnx, signature(noise=tf.constant(noise))["images"].numpy()):
+            self.assertEqual((images.shape, images.dtype), ((9, 3, 4, 5), "uint8"))
+            self.assertAllClose(images, expected, rtol=0.0, atol=0.5001)
+        self.assertGreater(np.ptp(in_onnx, axis=1).max(), 5)  # the channels differ

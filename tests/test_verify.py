@@ -19,6 +19,7 @@ from absl.testing import parameterized
 import zoo
 from export import export_model, saved_model, verify
 from export import manifest as artifact
+from export.uint8_images import with_uint8_images
 
 ROOT = Path(__file__).parent.parent
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys(['keras', 'tf_keras', 'zoo', 'tf2onnx', 'rich', 'PIL']));"
@@ -69,7 +70,8 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
                 for output in outputs
                 for runtime in ("SavedModel", "ONNX")
             }
-            | {("log_prob", "log_prob", "SavedModel"), ("log_prob", "log_prob", "ONNX")},
+            | {("log_prob", "log_prob", "SavedModel"), ("log_prob", "log_prob", "ONNX")}
+            | {("generate_uint8", "images", "SavedModel"), ("generate_uint8", "images", "ONNX")},
         )
         self.assertLessEqual(max(row[4] for row in rows), verify.TOLERANCE)
 
@@ -90,7 +92,7 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_one_flipped_bit_in_any_file_is_found_and_named(self):
         random = np.random.default_rng(0)
-        self.assertLen(self.files(), 14)
+        self.assertLen(self.files(), 16)
         for name in self.files():
             path = self.artifact / name
             good = path.read_bytes()
@@ -121,7 +123,7 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
         good = path.read_text()
         for outside in ("../secret", "/etc/passwd", "onnx/../../secret", "..", "onnx//decode.onnx", "./README.md"):
             path.write_text(good + "0" * 64 + f"  {outside}\n")
-            self.assertIn("SHA256SUMS was altered: line 14", self.refused())
+            self.assertIn("SHA256SUMS was altered: line 16", self.refused())
 
     def test_missing_extra_and_renamed_files_are_named(self):
         (self.artifact / "onnx" / "encode.onnx").rename(self.artifact / "onnx" / "coder.onnx")
@@ -293,7 +295,7 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
             changed, endpoints["decode"].inputs, endpoints["decode"].outputs, endpoints["decode"].summary
         )
         shutil.rmtree(self.artifact / "saved_model")
-        saved_model.write(model, endpoints, self.artifact / "saved_model" / "1")
+        saved_model.write(model, with_uint8_images(endpoints), self.artifact / "saved_model" / "1")
 
     @parameterized.named_parameters(
         ("writes_a_file", "WriteFile", lambda path, x: tf.io.write_file(path, "harm")),
@@ -360,7 +362,8 @@ class VerifyTest(tf.test.TestCase, parameterized.TestCase):
         message = tf_saved_model(good)
         del message.meta_graphs[0].signature_def["encode"]
         path.write_bytes(message.SerializeToString())
-        self.assertIn("its signatures are ['decode', 'log_prob', 'serving_default']", self.refused_although_sealed())
+        found = "['decode', 'generate_uint8', 'log_prob', 'serving_default']"
+        self.assertIn(f"its signatures are {found}", self.refused_although_sealed())
         message = tf_saved_model(good)
         message.meta_graphs[0].signature_def["encode"].outputs["loc"].dtype = tf.int64.as_datatype_enum
         path.write_bytes(message.SerializeToString())
@@ -438,6 +441,16 @@ class ComparisonTest(tf.test.TestCase):
         found = {"x": expected["x"] + [[0, 0], [0, 1], [1, 1]]}  # a difference that float64 does not see
         with self.assertRaisesRegex(ValueError, r"x at \[1, 1\] is 1152921504606846980; 1152921504606846979 is wanted"):
             verify.compare(expected, found, integers)
+
+    def test_pixels_of_8_bits_may_be_rounded_to_either_side(self):
+        expected = {"x": np.array([[0, 255, 7]], "uint8")}
+        pixels = {"x": {"shape": ["batch", 3], "dtype": "uint8"}}
+        self.assertEqual(verify.compare(expected, expected, pixels), {"x": (0.0, 0.0)})
+        self.assertEqual(verify.compare(expected, {"x": np.array([[1, 254, 6]], "uint8")}, pixels), {"x": (1.0, 0.0)})
+        with self.assertRaisesRegex(ValueError, "x is 2 off, 0.00392 of its scale"):
+            verify.compare(expected, {"x": np.array([[0, 253, 7]], "uint8")}, pixels)
+        with self.assertRaisesRegex(ValueError, "x is 255 off"):  # no difference wraps around
+            verify.compare(expected, {"x": np.array([[255, 255, 7]], "uint8")}, pixels)
 
     def test_an_index_is_as_far_off_as_the_entry_it_points_to(self):
         entries = np.array([[3.0, 40.0, 3.0 + 2e-4], [0.5, 0.25, 0.75]], "float32")

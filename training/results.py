@@ -1,6 +1,7 @@
 """Recorded results and the README's tables made from them.
 
-results/ holds RECIPE.json, bench_*.json, and of the studies parzen.json and mode_collapse_PROTOCOL.json.
+results/ holds RECIPE.json, bench_*.json, of the studies parzen.json and mode_collapse_PROTOCOL.json, and
+torch_fidelity_ARTIFACT.json.
 python -m training.results README.md    rewrites each table between its two markers
 """
 
@@ -299,6 +300,28 @@ def duration(seconds):
     return f"{1e3 * seconds:.0f} ms" if seconds >= 0.01 else f"{1e6 * seconds:.0f} us"
 
 
+def torch_fidelity_table(folder):
+    """Markdown: what torch-fidelity says of the exported generators in `folder`, beside what this project says."""
+    from training.files import read_json
+
+    lines = ["| artifact | metric | torch-fidelity | this zoo | floor |", "|---|---|---|---|---|"]
+    captions = []
+    for path in sorted(Path(folder).glob("torch_fidelity_*.json")):
+        result = read_json(path)
+        for name, row in result["metrics"].items():
+            floor = "" if row["floor"] is None else f"{row['floor']:.4g}"
+            lines.append(
+                f"| `{result['artifact']}` | {name} | {row['torch_fidelity']:.4g} | {row['zoo']:.4g} | {floor} |"
+            )
+        captions.append(
+            f"`{result['artifact']}`: {result['num_samples']:,} samples of the ONNX graph against "
+            f"{result['data']['name']} {result['data']['split']}, sha256 {result['data']['sha256'][:8]}; features of "
+            f"{result['features']['network']}, sha256 {result['features']['sha256'][:8]}; torch-fidelity "
+            f"{result['versions']['torch-fidelity']}."
+        )
+    return "\n".join([*lines, "", *captions])
+
+
 TABLES = {  # the name between the markers
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
@@ -306,6 +329,7 @@ TABLES = {  # the name between the markers
     "benchmarks": benchmark_table,
     "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,
+    "torch-fidelity": torch_fidelity_table,
     "theory": theory_table,
     "dirac gan": dirac_gan_table,
     "mode collapse quick": partial(mode_collapse_table, protocol="quick"),

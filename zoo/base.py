@@ -50,7 +50,7 @@ class Output:
     """One output of an endpoint.
 
     shape: as in `Input`.
-    dtype: "float32" or "int64".
+    dtype: "float32" or "int64"; "uint8" of images of 8 bits.
     smallest_of: of an int64 output, the name of a float32 output with one more axis, along which this one is the index
         of the smallest entry. Where two entries are equal to rounding, either index is right in every runtime.
     """

@@ -404,7 +404,9 @@ class VAE(Generative):
                 summary=f"log p(x) in nats of {kind} images, importance-weighted over z = loc + scale * noise.",
             ),
         }
-        return endpoints if self.trainable_prior is None else {**endpoints, "prior": self.prior_endpoint()}
+        if self.trainable_prior is None:
+            return endpoints
+        return {**endpoints, "prior": self.prior_endpoint(), "generate": self.generate_endpoint(endpoints["decode"])}
 
     def prior_endpoint(self):
         code = ("batch", self.latent_dim)
@@ -414,6 +416,16 @@ class VAE(Generative):
             outputs={"z": Output(code)},
             summary=f"Codes z ~ p(z), a mixture of {self.num_components} Gaussians: `uniform` picks one, and "
             "z = loc + scale * noise.",
+        )
+
+    def generate_endpoint(self, decode):
+        """The endpoints "prior" and "decode" as one."""
+        prior = self.prior_endpoint()
+        return Endpoint(
+            lambda noise, uniform: decode.function(**prior.function(noise, uniform)),
+            inputs=prior.inputs,
+            outputs=decode.outputs,
+            summary="p(x|z) of codes z ~ p(z), drawn by the noise: what `decode` gives of what `prior` does.",
         )
 
     def decode_endpoint(self):

@@ -20,7 +20,7 @@ def draw(folder, num_samples, seed=0):
         raise ValueError(f"There is no folder {folder}; name the folder of an artifact.")
     artifact.check_checksums(folder)
     endpoints = artifact.read_manifest(folder)["endpoints"]
-    names = [name for name, description in endpoints.items() if turns_noise_into_images(description)]
+    names = [name for name, description in endpoints.items() if artifact.turns_noise_into_images(description)]
     if not names:
         raise ValueError(
             f"{folder} has no endpoint that turns noise into images; its endpoints are {', '.join(endpoints)}."
@@ -33,15 +33,6 @@ def draw(folder, num_samples, seed=0):
         inputs = {key: drawn(draws, each, start, count) for key, each in endpoints[name]["inputs"].items()}
         parts.append(next(iter(run(inputs).values())))  # the graph's first output holds the images
     return np.concatenate(parts), {"artifact": folder.name, "endpoint": name}
-
-
-def turns_noise_into_images(description):
-    """Whether an endpoint, as the manifest describes it, does."""
-    from export.pipeline import NOISE
-
-    kinds = {each["values"] for each in description["inputs"].values()}
-    shapes = [each["shape"] for each in description["outputs"].values()]
-    return bool(kinds & NOISE) and kinds <= {*NOISE, "label"} and all(len(shape) == 4 for shape in shapes)
 
 
 def drawn(draws, each, start, count):

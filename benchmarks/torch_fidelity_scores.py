@@ -1,0 +1,118 @@
+"""An exported generator under torch-fidelity's own command, beside what this project measures of it.
+
+    python -m benchmarks.torch_fidelity_scores dist/gan_mnist [--data mnist] [--out results]
+
+The two draw noise of their own; torch-fidelity sees pixels of 8 bits, of `generate_uint8`, and this project the float32
+ones of the float endpoint. The network of the features is the same, and so are the images: the test split.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from export import manifest as artifact
+from export import uint8_images
+from training.command_line import command
+
+NUM_SAMPLES = 10_000
+NOISE = {"standard_normal": "normal", "uniform": "uniform_0_1"}  # the same distributions, as torch-fidelity calls them
+METRICS = {  # torch-fidelity's name -> ours
+    "frechet_inception_distance": "frechet_distance",
+    "kernel_inception_distance_mean": "kernel_distance",
+    "inception_score_mean": "classifier_score",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.torch_fidelity_scores", description=__doc__)
+    parser.add_argument("artifact", type=Path, help="folder of the artifact of a generator of images")
+    parser.add_argument("--data", default="mnist", help="mnist (default) or fashion_mnist")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for torch_fidelity_NAME.json")
+    arguments = parser.parse_args(argv)
+    result = scores(arguments.artifact, arguments.data)
+    for name, row in result["metrics"].items():
+        print(f"{name}: torch-fidelity {row['torch_fidelity']:.5g}, this project {row['zoo']:.5g}")
+    print(f"recorded: {record(result, arguments.out)}")
+    return 0
+
+
+def scores(folder, data_name):
+    """What results/torch_fidelity_NAME.json holds: the artifact and the metrics of both.
+
+    Raises:
+        ValueError: one sentence, for a folder that is no artifact, or one without `generate_uint8`.
+    """
+    from training.data import load_data
+    from training.evaluation import artifacts, quality
+    from zoo.version import versions
+
+    artifact.check_checksums(folder)
+    manifest = artifact.read_manifest(folder)
+    if uint8_images.NAME not in manifest["endpoints"]:
+        raise ValueError(f"{folder} has no endpoint {uint8_images.NAME}; it has {', '.join(manifest['endpoints'])}.")
+    data, network = load_data(data_name), quality.network_for(load_data(data_name))
+    theirs = of_torch_fidelity(folder, manifest["endpoints"][uint8_images.NAME]["inputs"], data, network.path.stem)
+    samples, _ = artifacts.draw(folder, NUM_SAMPLES)
+    ours = quality.quality_metrics(samples, data, "none", network)
+    return {
+        "artifact": manifest["name"],
+        "model": manifest["model"]["class"],
+        "sha256": artifact.sha256(folder / artifact.CHECKSUMS),
+        "data": data.identity("test", "none"),
+        "features": {"network": network.path.name, "sha256": network.sha256},
+        "num_samples": NUM_SAMPLES,
+        "versions": versions("torch", "torch-fidelity", "onnxruntime", "numpy"),
+        "metrics": {
+            name: {"torch_fidelity": theirs[key], "zoo": ours[name], "floor": ours.get(f"{name}_of_train")}
+            for key, name in METRICS.items()
+        },
+    }
+
+
+def of_torch_fidelity(folder, inputs, data, classifier):
+    """What its command prints, as a dict, run in a process of its own: TensorFlow and PyTorch do not share one well."""
+    noise = inputs["noise"]
+    num_classes = inputs["labels"]["num_classes"] if "labels" in inputs else 0
+    with tempfile.TemporaryDirectory() as images:
+        write_images(np.round(255 * data.gray("test")).astype("uint8"), Path(images))
+        command = [sys.executable, "-m", "benchmarks.torch_fidelity_command", "--cpu", "--json", "--silent"]
+        command += ["--isc", "--fid", "--kid", "--prc", "--feature-extractor", classifier]
+        command += ["--input1", str(folder / artifact.onnx_path(uint8_images.NAME))]
+        command += ["--input1-model-z-type", NOISE[noise["values"]], "--input1-model-z-size", str(noise["shape"][1])]
+        command += ["--input1-model-num-classes", str(num_classes), "--input1-model-num-samples", str(NUM_SAMPLES)]
+        command += ["--input2", images, "--no-cache"]
+        ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        raise ValueError(f"torch-fidelity ended with status {ended.returncode}: {ended.stderr.strip()[-500:]}")
+    return json.loads(ended.stdout)
+
+
+def write_images(images, folder):
+    """A .png of each of `images`, uint8 [N, height, width, 1]."""
+    from PIL import Image
+
+    for index, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(folder / f"{index:05}.png")
+
+
+def record(result, folder):
+    from training.files import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"torch_fidelity_{result['artifact']}.json"
+    write_json(path, result)
+    return path
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())
