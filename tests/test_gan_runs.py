@@ -91,7 +91,7 @@ class DigitsTest(OneRun):
         out = Path(self.get_temp_dir()) / "artifact"
         status, _, err = run_command(export_command, self.run_folder.path, "--out", out)
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual({row[0] for row in verify.verify(out)}, {"generate", "discriminate"})
+        self.assertEqual({row[0] for row in verify.verify(out)}, {"generate", "discriminate", "generate_uint8"})
         with Image.open(out / "samples.png") as image:
             self.assertGreater(np.asarray(image).std(), 0)
         text = (out / "README.md").read_text()

@@ -31,7 +31,7 @@ from training.mixtures import MIXTURES
 from training.pictures import save_figure
 from training.run_folder import PACKAGES, refuse_other
 from training.studies.mode_collapse_protocols import LIN, PROTOCOLS, PUBLISHED, Method, Protocol
-from training.studies.workers import do_all
+from training.studies.workers import Job, do_all
 from zoo.version import versions
 
 TURN = 1000  # iterations that are one epoch to Keras; those of one execution are a part of it
@@ -63,7 +63,7 @@ def whole_numbers(text):
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Job):
     """One training and its measurement, and where the result goes."""
 
     protocol: Protocol
@@ -75,14 +75,6 @@ class Run:
     @property
     def name(self):
         return f"{self.method.name}_{self.data}_{self.seed}"
-
-    @property
-    def result_path(self):
-        return self.folder / f"{self.name}.json"
-
-    @property
-    def samples_path(self):
-        return self.folder / f"{self.name}.npz"
 
 
 def run(workdir, protocol="quick", methods=None, data=None, seeds=None, workers=2, record=None):

@@ -31,7 +31,7 @@ from training.run_folder import PACKAGES, refuse_other
 from training.studies import refuse_unpublished, write_result
 from training.studies.mode_collapse import TURN, mean_and_standard_error, optimizer, whole_numbers
 from training.studies.mode_collapse_protocols import FALLING, Adam, both
-from training.studies.workers import do_all
+from training.studies.workers import Job, do_all
 from zoo.version import versions
 
 NUM_MODES, NUM_SAMPLES = 1000, 26_000
@@ -72,7 +72,7 @@ def add_flags(parser):
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Job):
     """One training and its measurement."""
 
     method: str
@@ -83,14 +83,6 @@ class Run:
     @property
     def name(self):
         return f"{self.method}_{self.seed}"
-
-    @property
-    def result_path(self):
-        return self.folder / f"{self.name}.json"
-
-    @property
-    def samples_path(self):
-        return self.folder / f"{self.name}.npz"
 
     def settings(self):
         """Everything that the run depends on but data and seed, as JSON would hold it."""

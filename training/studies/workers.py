@@ -15,11 +15,23 @@ RUNS_A_PROCESS = 10  # TensorFlow keeps some 50 MB of every model that it has co
 log = logging.getLogger(__name__)
 
 
+class Job:
+    """One training of a study and its measurement: a `name`, a `folder`, and the two files that it leaves there."""
+
+    @property
+    def result_path(self):
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def samples_path(self):
+        return self.folder / f"{self.name}.npz"
+
+
 def do_all(runs, do, in_words, workers):
     """`do(run)` for each of `runs`, in `workers` processes, or in this one: name of a failed run -> its error.
 
     Args:
-        runs: objects with a `name`; they and `do`, a function of a module, go to other processes.
+        runs: each a `Job`; they and `do`, a function of a module, go to other processes.
         in_words: what `do` returns -> what the log says of it.
     """
     queue, failed, ended = deque(runs), {}, []
