@@ -319,7 +319,7 @@ def torch_fidelity_table(folder):
             f"{result['features']['network']}, sha256 {result['features']['sha256'][:8]}; torch-fidelity "
             f"{result['versions']['torch-fidelity']}."
         )
-    return "\n".join([*lines, "", *captions])
+    return "\n".join([*lines, "", *captions] if captions else lines)
 
 
 TABLES = {  # the name between the markers
@@ -333,6 +333,7 @@ TABLES = {  # the name between the markers
     "theory": theory_table,
     "dirac gan": dirac_gan_table,
     "mode collapse quick": partial(mode_collapse_table, protocol="quick"),
+    "mode collapse sharp": partial(mode_collapse_table, protocol="sharp"),
 }
 
 
