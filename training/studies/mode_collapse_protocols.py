@@ -124,8 +124,9 @@ QUICK = Protocol(
 
 # As tuned with seeds from 100 on, ring and grid. Modes are hit the better the more steps there are at a large learning
 # rate; but there the samples of a mode draw together, and spread to its true width only at small ones. A weak penalty
-# lets the discriminator be steep enough: on the grid 0.01 left a mode three quarters of its width, with more samples of
-# high quality than asked, and 0.002 gave it 0.87, with as few as asked: 0.003 lies between.
+# lets the discriminator be steep enough. Of the grid, 0.01 left a mode three quarters of its width, at 97.4 % high
+# quality, which a first table of seeds 0 to 2 showed; 0.002 gave 0.87 and 94.6 % with seeds 101 and 102; 0.003 lies
+# between.
 SHARP_ADAM = replace(FALLING, decay=1e-3, exponential=True)
 
 SHARP = replace(
