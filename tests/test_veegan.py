@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.stats import norm
 from test_bigan import gradients, in_numpy, logits_in_numpy
 
 import zoo
@@ -94,6 +95,14 @@ class LossTest(tf.test.TestCase):
         # A standard deviation of 2000 draws has a relative standard error of 1 / sqrt(4000) = 0.016.
         self.assertAllClose(draws.std(axis=0), np.full(loc.shape, 0.5), rtol=0.07)
         self.assertAllClose(small_veegan().inferred(POINTS, training=True).shape, loc.shape)
+
+    def test_by_default_the_distance_is_the_reconstructors_log_density(self):
+        noise_scale = zoo.VEEGAN(event_shape=(3,), latent_dim=2).noise_scale
+        veegan = small_veegan()
+        x = in_numpy(veegan.generator, CODES).astype("float32")
+        log_prob = norm(in_numpy(veegan.reconstructor, x), noise_scale).logpdf(CODES).sum(axis=1)
+        # The constant is log(2 pi noise_scale^2) = log pi; float32 networks against float64.
+        self.assertAllClose(veegan.distance(x, CODES, training=False), -log_prob - np.log(np.pi), rtol=1e-5, atol=1e-5)
 
     def test_each_player_moves_its_own_weights_only(self):
         veegan = small_veegan()

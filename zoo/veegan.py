@@ -34,7 +34,9 @@ class VEEGAN(BiGAN):
         event_shape: (height, width, channels): images in [0, 1]; or (features,): real numbers of order 1.
         latent_dim: size of z.
         noise_scale: standard deviation of the reconstructor's Gaussian, from which the discriminator's codes of real
-            examples are drawn; 0 gives it F(x) itself. With noise the KL and d cannot both be 0.
+            examples are drawn. At the default, the root of 1/2, d is -log p(z|x) and a constant. 0 gives the
+            discriminator F(x) itself: while F knows nothing of real examples, their codes alone tell them from z ~ N(0,
+            I), whatever G(z) is, and G learns next to nothing.
         discriminator_steps: k, as of `GAN`.
         network: "dense" or "convolutional"; see `zoo.networks.generator`, `inference` and `pair_discriminator`.
         generator_hidden, reconstructor_hidden, discriminator_hidden: units or filters of the hidden layers: from the
@@ -73,7 +75,7 @@ class VEEGAN(BiGAN):
         self,
         event_shape,
         latent_dim,
-        noise_scale=0.0,
+        noise_scale=0.5**0.5,
         discriminator_steps=1,
         network="dense",
         generator_hidden=(128, 128),

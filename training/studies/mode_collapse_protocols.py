@@ -108,7 +108,8 @@ QUICK = Protocol(
         Method("ali", "BiGAN", both(FALLING), {"stochastic_encoder": True}),
         # Metz et al. 2017 unroll the minimax game.
         Method("unrolled", "UnrolledGAN", both(FALLING), {"unrolled_steps": 5, "objective": "minimax"}),
-        Method("veegan", "VEEGAN", {**both(FALLING), "reconstructor": FALLING}),
+        # d = -log p(z|x) and a constant; the code of Srivastava et al. 2017 has unit variance and half the square.
+        Method("veegan", "VEEGAN", {**both(FALLING), "reconstructor": FALLING}, {"noise_scale": 0.5**0.5}),
         Method("pacgan2", "GAN", both(FALLING), {"pack": 2}),
         Method("pacgan4", "GAN", both(FALLING), {"pack": 4}),
         # Gulrajani et al. 2017, gan_toy.py, has a penalty of 0.1 on data of this size, and 5 steps of the critic.
