@@ -2,8 +2,9 @@
 
     python -m benchmarks.torch_fidelity_scores dist/gan_mnist [--data mnist] [--out results]
 
-The two draw noise of their own; torch-fidelity sees pixels of 8 bits, of `generate_uint8`, and this project the float32
-ones of the float endpoint. The network of the features is the same, and so are the images: the test split.
+Both judge the same images of `generate_uint8`, of the noise that torch-fidelity draws, against the same test images in
+the same features. What remains between them is how each computes; the kernel distance and the classifier score also
+depend on the parts into which each divides the samples.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from export import manifest as artifact
-from export import uint8_images
+from export import uint8_images, verify
 from training.command_line import command
 
-NUM_SAMPLES = 10_000
+NUM_SAMPLES, BATCH, SEED = 10_000, 500, 0
 NOISE = {"standard_normal": "normal", "uniform": "uniform_0_1"}  # the same distributions, as torch-fidelity calls them
 METRICS = {  # torch-fidelity's name -> ours
     "frechet_inception_distance": "frechet_distance",
@@ -52,7 +53,7 @@ def scores(folder, data_name):
         ValueError: one sentence, for a folder that is no artifact, or one without `generate_uint8`.
     """
     from training.data import load_data
-    from training.evaluation import artifacts, quality
+    from training.evaluation import quality
     from zoo.version import versions
 
     artifact.check_checksums(folder)
@@ -60,9 +61,11 @@ def scores(folder, data_name):
     if uint8_images.NAME not in manifest["endpoints"]:
         raise ValueError(f"{folder} has no endpoint {uint8_images.NAME}; it has {', '.join(manifest['endpoints'])}.")
     data, network = load_data(data_name), quality.network_for(load_data(data_name))
-    theirs = of_torch_fidelity(folder, manifest["endpoints"][uint8_images.NAME]["inputs"], data, network.path.stem)
-    samples, _ = artifacts.draw(folder, NUM_SAMPLES)
-    ours = quality.quality_metrics(samples, data, "none", network)
+    description = manifest["endpoints"][uint8_images.NAME]
+    if "labels" in description["inputs"]:
+        raise ValueError(f"{folder} takes labels, which torch-fidelity 0.4 cannot draw with NumPy 2.")
+    theirs = of_torch_fidelity(folder, description["inputs"]["noise"], data, network.path.stem)
+    ours = quality.quality_metrics(same_images(folder, description), data, "none", network)
     return {
         "artifact": manifest["name"],
         "model": manifest["model"]["class"],
@@ -78,22 +81,31 @@ def scores(folder, data_name):
     }
 
 
-def of_torch_fidelity(folder, inputs, data, classifier):
+def of_torch_fidelity(folder, noise, data, classifier):
     """What its command prints, as a dict, run in a process of its own: TensorFlow and PyTorch do not share one well."""
-    noise = inputs["noise"]
-    num_classes = inputs["labels"]["num_classes"] if "labels" in inputs else 0
     with tempfile.TemporaryDirectory() as images:
         write_images(np.round(255 * data.gray("test")).astype("uint8"), Path(images))
         command = [sys.executable, "-m", "benchmarks.torch_fidelity_command", "--cpu", "--json", "--silent"]
         command += ["--isc", "--fid", "--kid", "--prc", "--feature-extractor", classifier]
         command += ["--input1", str(folder / artifact.onnx_path(uint8_images.NAME))]
         command += ["--input1-model-z-type", NOISE[noise["values"]], "--input1-model-z-size", str(noise["shape"][1])]
-        command += ["--input1-model-num-classes", str(num_classes), "--input1-model-num-samples", str(NUM_SAMPLES)]
+        command += ["--input1-model-num-samples", str(NUM_SAMPLES), "--rng-seed", str(SEED)]
         command += ["--input2", images, "--no-cache"]
         ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         raise ValueError(f"torch-fidelity ended with status {ended.returncode}: {ended.stderr.strip()[-500:]}")
     return json.loads(ended.stdout)
+
+
+def same_images(folder, description):
+    """What torch-fidelity draws, by its generator of random numbers: float32 [N, height, width, 1] in [0, 1]."""
+    noise = description["inputs"]["noise"]
+    draws = np.random.RandomState(SEED)
+    draw = draws.randn if noise["values"] == "standard_normal" else draws.rand
+    generate = verify.open_onnx(folder, uint8_images.NAME, description)["ORT_ENABLE_ALL"]
+    parts = np.array_split(draw(NUM_SAMPLES, noise["shape"][1]).astype("float32"), NUM_SAMPLES // BATCH)
+    pixels = np.concatenate([generate({"noise": part})["images"][:, :1] for part in parts])
+    return pixels.transpose(0, 2, 3, 1) / np.float32(255)
 
 
 def write_images(images, folder):
