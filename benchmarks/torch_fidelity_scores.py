@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +51,19 @@ def scores(folder, data_name):
     """What results/torch_fidelity_NAME.json holds: the artifact and the metrics of both.
 
     Raises:
-        ValueError: one sentence, for a folder that is no artifact, or one without `generate_uint8`.
+        ValueError: one sentence, for a folder that is no artifact, for one without `generate_uint8` or whose endpoint
+            takes labels, and for data that no classifier of this project knows.
     """
     from training.data import load_data
     from training.evaluation import quality
+    from training.evaluation.features import classifier_of
     from zoo.version import versions
 
     artifact.check_checksums(folder)
     manifest = artifact.read_manifest(folder)
     if uint8_images.NAME not in manifest["endpoints"]:
         raise ValueError(f"{folder} has no endpoint {uint8_images.NAME}; it has {', '.join(manifest['endpoints'])}.")
-    data, network = load_data(data_name), quality.network_for(load_data(data_name))
+    data, network, started = load_data(data_name), classifier_of(data_name), time.monotonic()
     description = manifest["endpoints"][uint8_images.NAME]
     if "labels" in description["inputs"]:
         raise ValueError(f"{folder} takes labels, which torch-fidelity 0.4 cannot draw with NumPy 2.")
@@ -73,6 +76,8 @@ def scores(folder, data_name):
         "data": data.identity("test", "none"),
         "features": {"network": network.path.name, "sha256": network.sha256},
         "num_samples": NUM_SAMPLES,
+        "seed": SEED,
+        "seconds": round(time.monotonic() - started, 1),
         "versions": versions("torch", "torch-fidelity", "onnxruntime", "numpy"),
         "metrics": {
             name: {"torch_fidelity": theirs[key], "zoo": ours[name], "floor": ours.get(f"{name}_of_train")}
