@@ -68,7 +68,7 @@ def scores(folder, data_name):
     if "labels" in description["inputs"]:
         raise ValueError(f"{folder} takes labels, which torch-fidelity 0.4 cannot draw with NumPy 2.")
     theirs = of_torch_fidelity(folder, description["inputs"]["noise"], data, network.path.stem)
-    ours = quality.quality_metrics(same_images(folder, description), data, "none", network)
+    ours = quality.quality_metrics(quality.seen(network, same_images(folder, description), data, "none"))
     return {
         "artifact": manifest["name"],
         "model": manifest["model"]["class"],

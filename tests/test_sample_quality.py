@@ -60,6 +60,8 @@ class ClassifierTest(tf.test.TestCase):
         self.assertEqual(np.mean(probabilities.argmax(axis=1) == labels), card["test_accuracy"])
         self.assertGreater(card["test_accuracy"], 0.9)  # 0.1 by chance
         self.assertEqual(network.features(images).shape, (100, 128))
+        self.assertAllEqual(network.see(images)["features"], network.features(images))
+        self.assertAllEqual(network.see(images)["probabilities"], probabilities)
 
         # Of the data's own images the frequencies are those of the labels, but for the classifier's errors.
         with mock.patch.object(classes, "classifier_of", lambda name: network):
@@ -129,12 +131,16 @@ class SampleMetricsTest(tf.test.TestCase):
             classifier.write_classifier(cls.data, cls.folder)
         cls.network = features.Network(cls.folder / "digits.onnx")
 
+    def metrics(self, samples, binarization):
+        seen = quality.seen(self.network, samples, self.data, binarization)
+        return quality.sample_metrics(samples, self.data, binarization, seen)
+
     def test_training_images_reach_the_floor_and_noise_does_not(self):
         count = len(self.data.images["test"])
         order = np.random.default_rng(1).permutation(len(self.data.images["train"]))
-        real = quality.sample_metrics(self.data.gray("train")[order[:count]], self.data, "none", self.network)
+        real = self.metrics(self.data.gray("train")[order[:count]], "none")
         noise = np.random.default_rng(0).random((count, 8, 8, 1))
-        far = quality.sample_metrics(noise, self.data, "none", self.network)
+        far = self.metrics(noise, "none")
         floor = real["frechet_distance_of_train"]
         self.assertBetween(real["frechet_distance"], 0.0, 3 * floor)
         self.assertGreater(far["frechet_distance"], 10 * floor)
@@ -147,16 +153,16 @@ class SampleMetricsTest(tf.test.TestCase):
 
     def test_samples_that_are_validation_images_have_no_parzen_windows(self):
         copies = self.data.gray("validation")
-        found = quality.sample_metrics(copies, self.data, "none", None)
+        found = quality.sample_metrics(copies, self.data, "none")
         names = ("log_likelihood", "standard_error", "sigma")
         self.assertEqual(found, {"num_samples": len(copies), **{f"parzen_{name}": None for name in names}})
 
     def test_binary_samples_are_beside_binary_images(self):
         binary = self.data.examples("test", "threshold").astype("float32")
-        found = quality.sample_metrics(binary, self.data, "threshold", self.network)
+        found = self.metrics(binary, "threshold")
         self.assertAllClose(found["frechet_distance"], 0.0, atol=1e-6)
         self.assertEqual((found["precision"], found["recall"]), (1.0, 1.0))
-        gray = quality.sample_metrics(self.data.gray("test"), self.data, "threshold", self.network)
+        gray = self.metrics(self.data.gray("test"), "threshold")
         self.assertAllClose(gray["frechet_distance"], 0.0, atol=1e-6)
 
     def test_a_run_and_its_artifact_give_the_same_within_sampling(self):
@@ -262,4 +268,4 @@ class SampleMetricsTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "No classifier of ring comes"):
             features.classifier_of("ring")
         with self.assertRaisesRegex(ValueError, "at least 6 are wanted"):
-            quality.sample_metrics(self.data.gray("test")[:4], self.data, "none", self.network)
+            self.metrics(self.data.gray("test")[:4], "none")

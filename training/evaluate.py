@@ -86,10 +86,11 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
     drawing = time.monotonic()
     samples, origin = draw()
     drawing = (time.monotonic() - drawing) / len(samples)
+    seen = None if network is None else quality.seen(network, samples, data, recipe.binarization)
     if not data.is_points:
-        metrics |= quality.sample_metrics(samples, data, recipe.binarization, network)
-    if network is not None:
-        save_nearest(samples, data, recipe.binarization, network, run.path / "nearest.png")
+        metrics |= quality.sample_metrics(samples, data, recipe.binarization, seen)
+    if seen:
+        save_nearest(samples, data, recipe.binarization, seen, run.path / "nearest.png")
     best = best_epoch(history, recipe.warm_up_epochs) if recipe.patience else None
     evaluation = {
         "recipe": recipe.name,
@@ -118,14 +119,15 @@ def draw_samples(model):
     return model.sample(NUM_IMAGES, seed=SAMPLE_SEED, **labels), {}
 
 
-def save_nearest(samples, data, binarization, network, path):
+def save_nearest(samples, data, binarization, seen, path):
     """A picture with a row for each of 10 samples: the sample, then the 7 training images of the nearest features."""
     from training.evaluation import neighbours, quality
     from training.pictures import COLUMNS, save_grid
 
     shown = np.clip(samples[:ROWS], 0.0, 1.0)
     train = quality.real_images(data, "train", binarization, samples)
-    order = neighbours.nearest_of_each(network.features(shown), network.features(train), COLUMNS - 1)
+    of_shown, of_train = seen["samples"]["features"][:ROWS], seen["train"]["features"]
+    order = neighbours.nearest_of_each(of_shown, of_train, COLUMNS - 1)
     save_grid(np.concatenate([[sample, *train[near]] for sample, near in zip(shown, order, strict=True)]), path)
 
 

@@ -57,20 +57,36 @@ class Network:
         path = self.path.with_suffix(".json")
         return read_json(path) if path.exists() else {}
 
+    @property
+    def feature_output(self):
+        return "features" if "features" in self.outputs else self.outputs[0]
+
+    @property
+    def is_classifier(self):
+        return "probabilities" in self.outputs
+
     def features(self, images):
-        return self.run(images, "features" if "features" in self.outputs else self.outputs[0])
+        return self.run(images, [self.feature_output])["features"]
 
     def probabilities(self, images):
-        if "probabilities" not in self.outputs:
+        if not self.is_classifier:
             raise ValueError(f"{self.path} has no output probabilities; its outputs are {', '.join(self.outputs)}.")
-        return self.run(images, "probabilities")
+        return self.run(images, ["probabilities"])["probabilities"]
 
-    def run(self, images, output):
-        """One output as [N, width], in batches."""
+    def see(self, images):
+        """What one pass gives: a dict, "features" and, where there are any, "probabilities"."""
+        return self.run(images, [self.feature_output, *(["probabilities"] if self.is_classifier else [])])
+
+    def run(self, images, outputs):
+        """The `outputs`, in batches: name -> [N, width], "features" for those that are the features."""
         images = self.checked(images)
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        found = [self.session.run([output], {self.input.name: part})[0] for part in parts]
-        return np.concatenate([each.reshape(len(each), -1) for each in found])
+        found = zip(*(self.session.run(outputs, {self.input.name: part}) for part in parts), strict=True)
+        names = ("features" if name == self.feature_output else name for name in outputs)
+        return {
+            name: np.concatenate([each.reshape(len(each), -1) for each in batches])
+            for name, batches in zip(names, found, strict=True)
+        }
 
     def checked(self, images):
         images = np.asarray(images)

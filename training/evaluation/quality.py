@@ -38,14 +38,26 @@ def network_for(data, path=None):
     return features.classifier_of(name) if name in features.CLASSIFIED else None
 
 
-def sample_metrics(samples, data, binarization, network):
+def seen(network, samples, data, binarization):
+    """What `network`, a `features.Network`, sees: "samples", "train" and "test" -> its `see`.
+
+    Args:
+        samples: float [N, height, width, channels], values outside [0, 1] cut off.
+        data: a `training.data.Data` of images; binarization: of the run.
+    """
+    real = {split: real_images(data, split, binarization, samples) for split in ("train", "test")}
+    return {name: network.see(images) for name, images in {"samples": np.clip(samples, 0.0, 1.0), **real}.items()}
+
+
+def sample_metrics(samples, data, binarization, seen=None):
     """All that is measured of `samples` of images, [N, height, width, channels]: a dict of numbers and lists.
 
-    `parzen_metrics`; with a `features.Network`, `quality_metrics`; of MNIST and Fashion-MNIST, `classes.class_metrics`.
+    `parzen_metrics`; of what a network has `seen`, `quality_metrics`; of MNIST and Fashion-MNIST,
+    `classes.class_metrics`.
     """
     metrics = {"num_samples": len(samples), **parzen_metrics(samples, data, binarization)}
-    if network is not None:
-        metrics |= quality_metrics(samples, data, binarization, network)
+    if seen is not None:
+        metrics |= quality_metrics(seen)
     if data.name in features.CLASSIFIED:
         metrics |= classes.class_metrics(np.clip(samples, 0.0, 1.0), data)
     return metrics
@@ -70,33 +82,24 @@ def parzen_metrics(samples, data, binarization):
     }
 
 
-def quality_metrics(samples, data, binarization, network):
-    """Of `samples` [N, height, width, channels], values outside [0, 1] cut off: a dict of numbers.
+def quality_metrics(seen):
+    """Of what a network has `seen` of samples, of the training and of the test images: a dict of numbers.
 
     frechet_distance; kernel_distance, with its standard error; mmd_squared_of_features, under Gaussian kernels;
     precision, recall, density, coverage: each against the test images; with `_of_train`, of as many training images.
     classifier_score, where the network has probabilities; classifier_score_of_test.
     What `neighbours.data_copying` and `birthday.birthday_support` give; `..._of_test` beside the latter, as many test
     images. Duplicates are pairs nearer than 1 % of the test images have a neighbour among them.
-
-    Args:
-        samples: float [N, height, width, channels].
-        data: a `training.data.Data` of images.
-        binarization: of the run.
-        network: a `features.Network`.
     """
-    samples = np.clip(samples, 0.0, 1.0)
-    real = {split: real_images(data, split, binarization, samples) for split in ("train", "test")}
-    of_train, of_test = (network.features(real[split]) for split in ("train", "test"))
-    of_samples = network.features(samples)
+    of_samples, of_train, of_test = (seen[name]["features"] for name in ("samples", "train", "test"))
     chosen = generator("quality", 0).permutation(len(of_train))[: len(of_samples)]
     found, floor = distances(of_samples, of_test), distances(of_train[chosen], of_test)
     metrics = {}
     for name, value in found.items():
         metrics |= {name: value, f"{name}_of_train": floor[name]}
-    if "probabilities" in network.outputs:
-        for name, images in (("classifier_score", samples), ("classifier_score_of_test", real["test"])):
-            metrics[name] = classifier_score.classifier_score(network.probabilities(images))["classifier_score"]
+    for name, images in (("classifier_score", "samples"), ("classifier_score_of_test", "test")):
+        if "probabilities" in seen[images]:
+            metrics |= {name: classifier_score.classifier_score(seen[images]["probabilities"])["classifier_score"]}
     metrics |= neighbours.data_copying(of_samples, of_train, of_test)
     return metrics | birthdays(of_samples, of_test)
 
