@@ -29,7 +29,7 @@ from training.files import locked, replacing
 from training.pictures import grid
 from training.recipe import Recipe
 from training.recipes import RECIPES, recipe_named
-from training.results import benchmark_table, likelihood_table, record, with_tables
+from training.results import asked_table, benchmark_table, likelihood_table, record, with_tables
 from training.run_folder import RunFolder, best_epoch, out_of_patience
 from training.train import steps_per_execution, train
 
@@ -301,6 +301,18 @@ class ResultsTest(tf.test.TestCase):
         (folder / "vae_mnist.json").write_text(json.dumps([result, other]))
         with self.assertRaisesRegex(ValueError, "cannot be compared"):
             likelihood_table(folder)
+
+    def test_what_is_asked_of_a_median_stands_beside_it(self):
+        folder = Path(self.get_temp_dir())
+        for name, metric in (("aae_clusters_mnist", "clustering_error"), ("vae_binarized_mnist", "log_prob")):
+            rows = [
+                {"data": {}, "minutes": 10, "seed": seed, "metrics": {metric: value}}
+                for seed, value in ((1, 0.2), (2, 0.125), (3, 0.1))
+            ]
+            (folder / f"{name}.json").write_text(json.dumps(rows))
+        lines = asked_table(folder).splitlines()
+        self.assertIn("| clustering_error | 0.125 of 0.2, 0.125, 0.1 | median <= 0.15 | 3 | 10 |", lines[-1])
+        self.assertIn("| log_prob | 0.2, 0.125, 0.1 |  | 3 | 10 |", lines[-2])
 
     def test_benchmarks_stand_as_median_and_ratio(self):
         contenders = {

@@ -189,6 +189,7 @@ SEMI_SUPERVISED_VAE_MNIST = Recipe(
     batch_size=200,
     num_labels=1000,
     labels_per_batch=10,
+    num_importance_samples=50,  # of every class
     jit=False,  # the sum over the classes is one large product, which a plain graph does faster
 )
 
@@ -501,7 +502,8 @@ BASELINES = {
 }
 
 
-# What is asked of a recipe besides: metric -> the bound, in words; "" where the number is reported without one.
+# What is asked of a recipe besides: metric -> the bound, in words, "median" where it is that of several seeds or draws
+# of labels; "" where the number is reported without one.
 ASKED = {
     "gan_ring": {"modes": "8", "reverse_kl": "<= 0.01"},
     "gan_mnist": {
@@ -514,14 +516,16 @@ ASKED = {
         f"{model}_binarized_mnist_short": {"log_prob": ">= -83.0"}
         for model in ("row_lstm", "pixel_cnn", "gated_pixel_cnn")
     },
+    "vae_binarized_mnist": {"log_prob": ""},
+    "vampprior_binarized_mnist": {"log_prob": "1.5 above `vae_binarized_mnist`"},
     "aae_mnist": {"discriminator_accuracy": "0.5 +- 0.1", "mmd_squared": "", "parzen_log_likelihood": ">= 300"},
     "supervised_aae_mnist": {"recognized": ">= 0.95"},
     "supervised_vae_mnist": {"recognized": ">= 0.95"},
     "semi_supervised_aae_mnist": {"classification_error": "<= 0.04"},
-    "semi_supervised_aae_mnist_100": {"classification_error": ""},
-    "aae_clusters_mnist": {"clustering_error": "<= 0.15"},
+    "semi_supervised_aae_mnist_100": {"classification_error": "median"},
+    "aae_clusters_mnist": {"clustering_error": "median <= 0.15"},
     "semi_supervised_vae_mnist": {"classification_error": "<= 0.06"},
-    "semi_supervised_vae_mnist_100": {"classification_error": ""},
+    "semi_supervised_vae_mnist_100": {"classification_error": "median"},
 }
 
 

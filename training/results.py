@@ -9,7 +9,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from training.command_line import command
 
@@ -124,7 +124,7 @@ def asked_table(folder):
     from training.files import read_json
     from training.recipes import ASKED
 
-    lines = ["| recipe | metric | this zoo | asked | seeds | minutes a seed |", "|---|---|---|---|---|---|"]
+    lines = ["| recipe | metric | this zoo | asked | runs | minutes a run |", "|---|---|---|---|---|---|"]
     for name, asked in ASKED.items():
         path = Path(folder) / f"{name}.json"
         if not path.exists():
@@ -135,6 +135,8 @@ def asked_table(folder):
         for metric, bound in asked.items():
             values = [result["metrics"][metric] for result in results]
             found = ", ".join(f"{value:.4g}" for value in values)
+            if bound.startswith("median") and len(values) > 1:
+                found = f"{median(values):.4g} of {found}"
             lines.append(f"| `{name}` | {metric} | {found} | {bound} | {len(results)} | {minutes:.0f} |")
     return "\n".join(lines)
 
