@@ -145,7 +145,7 @@ VARIANTS = (
     (
         "aae_supervised",
         zoo.AAE,
-        {"event_shape": (8, 8, 1), "latent_dim": 2, "posterior": "gaussian", "labels_in": "decoder", "num_classes": 3}
+        {"event_shape": (8, 8, 1), "latent_dim": 2, "posterior": "gaussian", "labels_in": "both", "num_classes": 3}
         | {"network": "convolutional", "hidden": (4, 3), "discriminator_hidden": (9,)},
     ),
     (

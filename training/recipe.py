@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import zoo
 from training.data import BINARIZATIONS, NAMES
 from zoo import fixed_priors, trainable_priors
+from zoo.aae import LABELS_IN
 
 # The fields that matter to a model besides those that its constructor takes.
 IN_EVERY_RUN = ("name", "summary", "model", "data", "data_path", "binarization", "seed")
@@ -56,7 +57,7 @@ class Recipe:
     )
     posterior: str = setting("", "family of q(z|x), by the model's name for it; empty: the model's own default")
     noise_dim: int = setting(10, "normal numbers beside the input, of a universal posterior", minimum=1)
-    labels_in: str = setting("", "which network takes the label; empty: none", choices=("", "discriminator", "decoder"))
+    labels_in: str = setting("", "which network takes the label; empty: none", choices=("", *LABELS_IN[1:]))
     supervised: bool = setting(True, "learn classes from labels; else num_clusters clusters with none")
     num_levels: int = setting(2, "values of an intensity; 2 are binary images", minimum=2)
     conditional: bool = setting(False, "give the images their labels")

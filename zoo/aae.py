@@ -18,7 +18,9 @@ summed over the features are larger here by that factor.
 
 Labels go to the discriminator (section 2.3, figure 4), D(z, y): a labelled row is compared with its class's own place
 in the prior, an unlabelled one, of an extra class, with the whole prior. Or they go to the decoder (the supervised
-autoencoder of figure 6), Dec(z, y): z is left to carry the style.
+autoencoder of figure 6), Dec(z, y): z is left to carry the style, but may still carry the class, for the discriminator
+sees q(z) alone. Where they go to both (conditional adversarial nets, Mirza and Osindero 2014), D(z, y) holds the codes
+q(z|y) of every class to the whole prior, and z tells nothing of y.
 """
 
 import math
@@ -35,7 +37,7 @@ from zoo.inputs import UNLABELLED, Labels, checked_labels, missing_labels
 from zoo.objectives import half, log_loss
 
 POSTERIORS = ("deterministic", "gaussian", "universal")
-LABELS_IN = (None, "discriminator", "decoder")
+LABELS_IN = (None, "discriminator", "decoder", "both")
 ON_ITS_SIDE = half(0.0)
 
 
@@ -167,7 +169,8 @@ class AAE(AdversarialAutoencoder):
         prior_scale: factor on every code of the prior; the standard deviation of the normal.
         num_components: Gaussians on the ring, or segments of the roll, which are the places of labels.
         labels_in: None; "discriminator": training takes labels, -1 where there is none, and each class has its place in
-            a prior of as many components; "decoder": every example has a label, which the decoder takes beside z.
+            a prior of as many components; "decoder": every example has a label, which the decoder takes beside z;
+            "both": so does the discriminator, and the codes of each class are held to the whole prior.
         num_classes: of the labels.
         network: "dense" or "convolutional" (4x4, stride 2), of encoder and decoder.
         hidden: units or filters of the encoder's hidden layers, from the examples inwards; the decoder mirrors them.
@@ -183,8 +186,8 @@ class AAE(AdversarialAutoencoder):
     Metrics: `reconstruction_error`, `d_loss`, `g_loss` and `accuracy`, the share of codes that the discriminator puts
     on their side: 1/2 is the goal.
 
-    Call: examples, with labels_in="decoder" the pair (examples, labels) -> {"z": E(x), "images" (or "points"): Dec(z)},
-    of a Gaussian posterior at its mean, of a universal one at noise 0.
+    Call: examples, of a decoder that takes labels the pair (examples, labels) -> {"z": E(x), "images" (or "points"):
+    Dec(z)}, of a Gaussian posterior at its mean, of a universal one at noise 0.
 
     Example:
         >>> points = np.random.default_rng(0).normal(size=(512, 3))
@@ -202,6 +205,7 @@ class AAE(AdversarialAutoencoder):
 
     References:
         Makhzani, Shlens, Jaitly, Goodfellow and Frey 2015, Adversarial Autoencoders, sections 2, 2.3 and 4.
+        Mirza and Osindero 2014, Conditional Generative Adversarial Nets.
     """
 
     players = ("reconstruction", "discriminator", "generator")
@@ -238,8 +242,8 @@ class AAE(AdversarialAutoencoder):
         self.fixed_prior = PRIORS[prior](self.latent_dim, float(prior_scale), self.num_components)
         self.check_places_of_labels()
 
-        judged_dim = self.latent_dim + (self.num_classes + 1 if labels_in == "discriminator" else 0)
-        decoded_dim = self.latent_dim + (self.num_classes if labels_in == "decoder" else 0)
+        judged_dim = self.latent_dim + (self.num_judged_classes if self.discriminator_takes_labels else 0)
+        decoded_dim = self.latent_dim + (self.num_classes if self.decoder_takes_labels else 0)
         self.encoder = self.new_encoder(self.encoded_shape(), self.latent_dim, with_scale=posterior == "gaussian")
         self.decoder = self.new_decoder(decoded_dim)
         self.discriminator = self.new_discriminator(judged_dim)
@@ -258,8 +262,26 @@ class AAE(AdversarialAutoencoder):
         if not 0.0 < self.prior_scale < np.inf:
             raise ValueError(f"prior_scale is {self.prior_scale}; a finite number > 0 is wanted.")
 
+    @property
+    def decoder_takes_labels(self):
+        return self.labels_in in ("decoder", "both")
+
+    @property
+    def discriminator_takes_labels(self):
+        return self.labels_in in ("discriminator", "both")
+
+    @property
+    def classes_have_places(self):
+        """Whether each class has its own place in the prior, and rows may be unlabelled."""
+        return self.labels_in == "discriminator"
+
+    @property
+    def num_judged_classes(self):
+        """Of the discriminator: the unlabelled rows are one more."""
+        return self.num_classes + self.classes_have_places
+
     def check_places_of_labels(self):
-        if self.labels_in != "discriminator":
+        if not self.classes_have_places:
             return
         if not self.fixed_prior.has_components:
             raise ValueError(
@@ -282,7 +304,7 @@ class AAE(AdversarialAutoencoder):
 
     @property
     def labels(self):
-        return None if self.labels_in is None else Labels(self.num_classes, some=self.labels_in == "discriminator")
+        return None if self.labels_in is None else Labels(self.num_classes, some=self.classes_have_places)
 
     def trained_by(self, player):
         if player == "discriminator":
@@ -302,7 +324,7 @@ class AAE(AdversarialAutoencoder):
 
         Labels are for labels_in="discriminator"; -1 is the whole prior.
         """
-        if labels is not None and self.labels_in != "discriminator":
+        if labels is not None and not self.classes_have_places:
             raise ValueError("labels came, but the prior is one for all classes: leave them out.")
         places = None if labels is None else self.classes_of(num_samples, labels, some=True)
         return self.fixed_prior.draw(num_samples, stateless_seed(seed, 0), places)
@@ -332,19 +354,19 @@ class AAE(AdversarialAutoencoder):
     # Networks as functions. `labels` is None where the model has none.
 
     def call(self, x, training=None):
-        x, labels = x if self.labels_in == "decoder" else (x, None)
+        x, labels = x if self.decoder_takes_labels else (x, None)
         z = self.code(x)
         return {"z": z, self.end: self.decoded(z, labels)}
 
     def decoded(self, z, labels):
-        if self.labels_in == "decoder":
+        if self.decoder_takes_labels:
             z = tf.concat([z, one_hot(labels, self.num_classes)], axis=1)
         return self.decoder(z)[self.end]
 
     def judged(self, z, labels):
-        if self.labels_in == "discriminator":
+        if self.discriminator_takes_labels:
             with_unlabelled = tf.where(labels < 0, tf.cast(self.num_classes, labels.dtype), labels)
-            z = tf.concat([z, one_hot(with_unlabelled, self.num_classes + 1)], axis=1)
+            z = tf.concat([z, one_hot(with_unlabelled, self.num_judged_classes)], axis=1)
         return self.discriminator(z)["logits"]
 
     def encode(self, x, noise=None):
@@ -357,17 +379,20 @@ class AAE(AdversarialAutoencoder):
         return self.code(tf.convert_to_tensor(x), noise)
 
     def decode(self, z, y=None):
-        """Dec(z), or Dec(z, y) with labels_in="decoder": codes and labels [batch] -> examples [batch, *event_shape]."""
+        """Dec(z), or Dec(z, y): codes and labels [batch] -> examples [batch, *event_shape]."""
         return self.decoded(tf.convert_to_tensor(z), self.decoder_labels(len(z), y))
 
     def discriminate(self, z, y=None):
         """D(z): [batch], the logits that codes are the prior's.
 
-        With labels_in="discriminator" D(z, y), of labels y [batch], or of unlabelled codes.
+        Of a discriminator that takes labels D(z, y), of labels y [batch]; with labels_in="discriminator" codes may be
+        unlabelled.
         """
-        if y is not None and self.labels_in != "discriminator":
+        if y is not None and not self.discriminator_takes_labels:
             raise ValueError("y came, but the discriminator takes no labels: leave it out.")
-        labels = self.classes_of(len(z), UNLABELLED if y is None else y, some=True)
+        if y is None and self.labels_in == "both":
+            raise ValueError(missing_labels(self.labels))
+        labels = self.classes_of(len(z), UNLABELLED if y is None else y, some=self.labels_in != "both")
         return self.judged(tf.convert_to_tensor(z), labels)
 
     def reconstruct(self, x, y=None):
@@ -379,7 +404,7 @@ class AAE(AdversarialAutoencoder):
 
     def decoder_labels(self, count, y):
         """Labels for the decoder, int64 [count]; None where it takes none."""
-        if self.labels_in == "decoder":
+        if self.decoder_takes_labels:
             if y is None:
                 raise ValueError(missing_labels(self.labels))
             return self.classes_of(count, y)
@@ -431,19 +456,19 @@ class AAE(AdversarialAutoencoder):
 
     def draw_real(self, x, labels):
         """As many codes of the prior as there are examples, each from the place of its label."""
-        places = labels if self.labels_in == "discriminator" else None
+        places = labels if self.classes_have_places else None
         return self.fixed_prior.draw(tf.shape(x)[0], self.draw_seed(), places)
 
     # Prediction takes labels where the decoder does: see `zoo.base.Conditional`.
 
     def predict(self, x, y=None, *args, **kwargs):
-        """`keras.Model.predict` of examples `x`, with labels_in="decoder" of examples and their labels `y`."""
-        if self.labels_in == "decoder":
+        """`keras.Model.predict` of examples `x`, of a decoder that takes labels of examples and their labels `y`."""
+        if self.decoder_takes_labels:
             return Conditional.predict(self, x, y, *args, **kwargs)
         return super().predict(x, *args, **kwargs)
 
     def predict_step(self, data):
-        return super().predict_step(with_labels(data) if self.labels_in == "decoder" else data)
+        return super().predict_step(with_labels(data) if self.decoder_takes_labels else data)
 
     # Generation.
 
@@ -451,13 +476,13 @@ class AAE(AdversarialAutoencoder):
         """Dec(z), z ~ p(z): float32 [num_samples, *event_shape]. The same arguments give the same examples.
 
         Args:
-            labels: of a model with labels, a class for all samples, or one for each [num_samples]. None: with
-                labels_in="decoder" 0 ... num_classes - 1 in turn, with labels_in="discriminator" the whole prior.
+            labels: of a model with labels, a class for all samples, or one for each [num_samples]. None: of a decoder
+                that takes them 0 ... num_classes - 1 in turn, with labels_in="discriminator" the whole prior.
         """
         at_least("num_samples", num_samples, 1)
         if self.labels is None:
             self.refuse_labels(labels)
-        if self.labels_in == "decoder":
+        if self.decoder_takes_labels:
             z, classes = self.draw_prior(num_samples, seed), self.classes_of(num_samples, labels)
             return self.in_batches(self.decoded, z, classes)
         return self.in_batches(lambda z: self.decoded(z, None), self.draw_prior(num_samples, seed, labels))
@@ -467,13 +492,14 @@ class AAE(AdversarialAutoencoder):
     def endpoints(self):
         examples, codes = ("batch", *self.event_shape), ("batch", self.latent_dim)
         label = {"labels": Input(("batch",), "label", self.num_classes)}
-        of_decoder = label if self.labels_in == "decoder" else {}
-        of_discriminator = label if self.labels_in == "discriminator" else {}
+        of_decoder = label if self.decoder_takes_labels else {}
+        of_discriminator = label if self.discriminator_takes_labels else {}
+        of_places = label if self.classes_have_places else {}
         given = " of their labels" if self.labels_in else ""
         return {
             "generate": Endpoint(
                 self.generated,
-                inputs={**self.fixed_prior.inputs(by_label=bool(of_discriminator)), **of_decoder, **of_discriminator},
+                inputs={**self.fixed_prior.inputs(by_label=bool(of_places)), **of_decoder, **of_places},
                 outputs={self.end: Output(examples)},
                 summary=f"{self.end.capitalize()}{given}: the decoder's at codes of the prior, drawn by the noise.",
             ),
@@ -493,7 +519,7 @@ class AAE(AdversarialAutoencoder):
         }
 
     def generated(self, noise, uniform=None, labels=None):
-        places, classes = (labels, None) if self.labels_in == "discriminator" else (None, labels)
+        places, classes = (labels, None) if self.classes_have_places else (None, labels)
         return {self.end: self.decoded(self.fixed_prior.from_noise(noise, uniform, places), classes)}
 
     def encode_endpoint(self, examples, code):

@@ -60,6 +60,7 @@ MODELS = {
     "AAE, ring, labels judged": {**ADVERSARIAL, **RING, "labels_in": "discriminator"},
     "AAE, roll, labels judged": {**ADVERSARIAL, **ROLL, "labels_in": "discriminator"},
     "AAE, normal, labels decoded": {**ADVERSARIAL, "labels_in": "decoder"},
+    "AAE, normal, labels in both": {**ADVERSARIAL, "labels_in": "both"},
 }
 EXPECTED = {  # of the share of the codes whose class is read from them; chance is 10 %
     "VAE": "> 60 %",
