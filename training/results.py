@@ -296,6 +296,21 @@ def mode_collapse_table(folder, protocol):
     return "\n".join([*lines, "", *captions.values()])
 
 
+def latent_spaces_table(folder):
+    """Markdown: a row per model of the study latent_spaces."""
+    from training.files import read_json
+    from training.studies.latent_spaces import caption, table_rows
+
+    path = Path(folder) / "latent_spaces.json"
+    if not path.exists():
+        return ""
+    result = read_json(path)
+    header, *rows = table_rows(result)
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    test, epochs = result["data"]["test"], result["protocol"]["epochs"]
+    return "\n".join([*lines, "", f"{caption(result)}; {epochs} epochs, sha256 {test['sha256'][:8]}."])
+
+
 def duration(seconds):
     if seconds >= 0.1:
         return f"{seconds:.2f} s"
@@ -332,6 +347,7 @@ TABLES = {  # the name between the markers
     "baseline benchmarks": baseline_benchmark_table,
     "parzen": parzen_table,
     "torch-fidelity": torch_fidelity_table,
+    "latent spaces": latent_spaces_table,
     "theory": theory_table,
     "dirac gan": dirac_gan_table,
     "mode collapse quick": partial(mode_collapse_table, protocol="quick"),

@@ -125,19 +125,30 @@ def show(result):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", *METRICS.values(), "expected", title="What two-dimensional codes tell, and how they lie")
-    for row in result["rows"]:
-        table.add_row(row["name"], *(cell(name, row[name]) for name in METRICS), row["expected"] or "")
-    test = result["data"]["test"]
-    table.caption = (
-        f"{test['name']} {test['split']}, {test['num_examples']:,} images; always naming the most frequent class is "
-        f"right in {result['rows'][0]['chance']:.1%}"
-    )
+    header, *lines = table_rows(result)
+    table = Table(*header, title="What two-dimensional codes tell, and how they lie", caption=caption(result))
+    for cells in lines:
+        table.add_row(*cells)
     Console().print(table)
+
+
+def table_rows(result):
+    """A list of cells, of a header and of a line for each model."""
+    yield ["model", *METRICS.values(), "expected"]
+    for row in result["rows"]:
+        yield [row["name"], *(cell(name, row[name]) for name in METRICS), row["expected"] or ""]
 
 
 def cell(name, value):
     return f"{value:.1%}" if name.endswith("accuracy") else f"{value:.4f}"
+
+
+def caption(result):
+    test = result["data"]["test"]
+    return (
+        f"{test['name']} {test['split']}, {test['num_examples']:,} images; always naming the most frequent class is "
+        f"right in {result['rows'][0]['chance']:.1%}"
+    )
 
 
 # The figure.
