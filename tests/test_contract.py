@@ -152,7 +152,6 @@ VARIANTS = (
         "aae_clusters",
         zoo.SemiSupervisedAAE,
         {"event_shape": (8, 8, 1), "num_classes": 4, "latent_dim": 2, "supervised": False, "class_noise": 0.1}
-        | {"joint_discriminator": True}
         | {"network": "convolutional", "hidden": (3, 4), "discriminator_hidden": (9,), "prior_scale": 2.0},
     ),
 )

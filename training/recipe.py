@@ -72,7 +72,6 @@ class Recipe:
     alpha: float = setting(0.1, "weight of the classifier's loss, an example", minimum=0)
     input_noise: float = setting(0.0, "standard deviation of the noise on the encoder's input", minimum=0)
     class_noise: float = setting(0.0, "the same on the classes that are judged", minimum=0)
-    joint_discriminator: bool = setting(False, "one discriminator of class and style together, in the place of two")
     beta: float = setting(1.0, "weight of the KL in the loss", minimum=0)
     warm_up_epochs: int = setting(0, "epochs over which that weight rises linearly from 0", minimum=0)
     whiten: bool = setting(False, "divide each coordinate of the code by its standard deviation")

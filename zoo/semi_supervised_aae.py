@@ -14,9 +14,6 @@
     classification     min_Enc        E[-log q(y|x)],  of the rows with a label
 
 Without labels there is no classification phase, and the classes are clusters that the priors alone shape (section 6).
-
-D_y and D_z see q(y) and q(z) alone: a style may still tell the class. One discriminator of both, D(y, z), holds q(y, z)
-to p(y) p(z), so that the style of every class is the whole p(z).
 """
 
 import keras
@@ -41,15 +38,14 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
         supervised: training takes labels 0 ... num_classes - 1, or -1 where there is none. False: no labels and no
             player "classification"; this is the clustering.
         prior_scale: standard deviation of the style's prior.
-        class_noise: standard deviation of normal noise on the classes that are judged in training, one-hot vectors and
-            q(y|x) alike: without it the exact zeros and ones tell them apart; 0 is the paper.
-        joint_discriminator: D(y, z) in the place of D_y and D_z, which are the paper.
-        network, hidden, discriminator_hidden, activation, initial_stddev, seed: as of `zoo.AAE`; each discriminator has
-            `discriminator_hidden`.
+        class_noise: standard deviation of normal noise on what D_y judges in training, one-hot vectors and q(y|x)
+            alike: without it D_y can tell them apart by the exact zeros and ones; 0 is the paper.
+        network, hidden, discriminator_hidden, activation, initial_stddev, seed: as of `zoo.AAE`; both discriminators
+            have `discriminator_hidden`.
         input_noise: standard deviation of normal noise on the encoder's input, in training alone; 0.3 on MNIST in the
             paper.
 
-    Players: "reconstruction" trains encoder and decoder, "discriminator" the discriminators, "generator" the encoder,
+    Players: "reconstruction" trains encoder and decoder, "discriminator" both discriminators, "generator" the encoder,
     and, where supervised, "classification" the encoder.
 
     The classification loss is a mean over the rows of a minibatch that have a label, so it does not shrink with their
@@ -60,9 +56,8 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
     them.
 
     Metrics: `reconstruction_error`, `d_loss` and `g_loss` (sums over the two), `categorical_d_accuracy` and
-    `style_d_accuracy`, or `accuracy` of a joint one, the share that each discriminator puts on its side; where
-    supervised, of the rows with a label, `cross_entropy` in nats and `error`, the share whose likeliest class is
-    another; 0 where there are no such rows.
+    `style_d_accuracy`, the share that each discriminator puts on its side; where supervised, of the rows with a label,
+    `cross_entropy` in nats and `error`, the share whose likeliest class is another; 0 where there are no such rows.
 
     Call: examples -> {"class_probabilities": q(y|x), "z", "images" (or "points"): Dec(q(y|x), z)}.
 
@@ -92,7 +87,6 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
         supervised=True,
         prior_scale=1.0,
         class_noise=0.0,
-        joint_discriminator=False,
         network="dense",
         hidden=(256, 128),
         discriminator_hidden=(128, 128),
@@ -115,16 +109,12 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
 
         self.encoder = self.new_encoder(self.event_shape, self.num_classes + self.latent_dim)
         self.decoder = self.new_decoder(self.num_classes + self.latent_dim)
-        self.joint_discriminator = bool(joint_discriminator)
-        if self.joint_discriminator:
-            self.discriminator = self.new_discriminator(self.num_classes + self.latent_dim)
-        else:
-            self.categorical_discriminator = self.new_discriminator(self.num_classes)
-            self.style_discriminator = self.new_discriminator(self.latent_dim)
+        self.categorical_discriminator = self.new_discriminator(self.num_classes)
+        self.style_discriminator = self.new_discriminator(self.latent_dim)
         self.built = True
 
-        names = ("accuracy",) if self.joint_discriminator else ("categorical_d_accuracy", "style_d_accuracy")
-        self.accuracies = [keras.metrics.Mean(name=name) for name in names]
+        self.categorical_accuracy = keras.metrics.Mean(name="categorical_d_accuracy")
+        self.style_accuracy = keras.metrics.Mean(name="style_d_accuracy")
         if self.supervised:
             self.cross_entropy = keras.metrics.Mean(name="cross_entropy")
             self.error = keras.metrics.Mean(name="error")
@@ -140,8 +130,6 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
 
     def trained_by(self, player):
         if player == "discriminator":
-            if self.joint_discriminator:
-                return self.discriminator.trainable_variables
             return self.categorical_discriminator.trainable_variables + self.style_discriminator.trainable_variables
         decoder = self.decoder.trainable_variables if player == "reconstruction" else []
         return self.encoder.trainable_variables + decoder
@@ -180,9 +168,7 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
         return self.in_batches(lambda x: self.decoded(*self.encode(x)), self.checked(x))
 
     def judged(self, y, z):
-        """(D_y(y), D_z(z)), or (D(y, z),): logits, [batch] each."""
-        if self.joint_discriminator:
-            return (self.discriminator(tf.concat([y, z], axis=1))["logits"],)
+        """(D_y(y), D_z(z)): two times [batch] logits."""
         return self.categorical_discriminator(y)["logits"], self.style_discriminator(z)["logits"]
 
     # The losses. `y` is [batch, num_classes].
@@ -192,17 +178,18 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
         return self.loss_of_reconstruction(x, self.decoded(y, z))
 
     def discriminator_loss(self, real, fake):
-        """softplus(-D(real)) + softplus(D(fake)), summed over the discriminators, of pairs (y, z)."""
-        logits = list(zip(self.judged(*real), self.judged(*fake), strict=True))
-        loss = tf.add_n([log_loss(*pair) for pair in logits])
+        """softplus(-D(real)) + softplus(D(fake)), summed over D_y and D_z, of pairs (y, z)."""
+        (real_y, real_z), (fake_y, fake_z) = self.judged(*real), self.judged(*fake)
+        loss = log_loss(real_y, fake_y) + log_loss(real_z, fake_z)
         self.d_loss.update_state(loss)
-        for accuracy, pair in zip(self.accuracies, logits, strict=True):
-            accuracy.update_state(ON_ITS_SIDE(*pair))
+        self.categorical_accuracy.update_state(ON_ITS_SIDE(real_y, fake_y))
+        self.style_accuracy.update_state(ON_ITS_SIDE(real_z, fake_z))
         return self.mean_over_batch(loss)
 
     def generator_loss(self, fake):
-        """softplus(-D(fake)), summed over the discriminators, of pairs (y, z) of the encoder."""
-        loss = tf.add_n([tf.nn.softplus(-logits) for logits in self.judged(*fake)])
+        """softplus(-D_y(y)) + softplus(-D_z(z)) of pairs (y, z) of the encoder."""
+        y_logits, z_logits = self.judged(*fake)
+        loss = tf.nn.softplus(-y_logits) + tf.nn.softplus(-z_logits)
         self.g_loss.update_state(loss)
         return self.mean_over_batch(loss)
 
@@ -311,5 +298,4 @@ class SemiSupervisedAAE(AdversarialAutoencoder):
             "supervised": self.supervised,
             "prior_scale": self.prior_scale,
             "class_noise": self.class_noise,
-            "joint_discriminator": self.joint_discriminator,
         }
