@@ -306,6 +306,7 @@ def latent_spaces_table(folder):
         return ""
     result = read_json(path)
     header, *rows = table_rows(result)
+    header = [cell.replace("|", "\\|") for cell in header]  # of q(z|y): in Markdown it would end the cell
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
     test, epochs = result["data"]["test"], result["protocol"]["epochs"]
     return "\n".join([*lines, "", f"{caption(result)}; {epochs} epochs, sha256 {test['sha256'][:8]}."])
