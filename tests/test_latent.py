@@ -5,6 +5,8 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
+import zoo
+from training.data import load_data
 from training.evaluation import latent
 from training.evaluation.classification import classification_error, clustering_errors
 from training.evaluation.latent import class_from_code, class_from_few_labels, mmd, mmd_of_classes
@@ -109,6 +111,16 @@ class MMDTest(tf.test.TestCase):
 def within(codes):
     kernel = latent.kernel_matrix(codes, latent.median_distance(codes))
     return (kernel.sum() - len(codes)) / (len(codes) * (len(codes) - 1))
+
+
+class CodesTest(tf.test.TestCase):
+    def test_an_importance_weighted_model_has_one_code_for_each_image(self):
+        data = load_data("digits")
+        iwae = zoo.IWAE((8, 8, 1), latent_dim=2, hidden=(4,), num_training_samples=3)
+        iwae.compile("adam")
+        codes = latent.codes_of(iwae, data, "test", "dynamic")
+        self.assertEqual(codes.shape, (300, 2))
+        self.assertAllEqual(codes, latent.codes_of(iwae, data, "test", "dynamic"))
 
 
 class ClassFromCodeTest(tf.test.TestCase):

@@ -61,7 +61,8 @@ def codes_of(model, data, split, binarization, chosen=slice(None)):
             return model.in_batches(model.draw_codes, examples)
     needs_labels = model.labels is not None and not model.labels.some
     given = (examples, data.labels_of(split)[chosen]) if needs_labels else (examples,)
-    return model.predict(*given, batch_size=500, verbose=0)["z"]
+    codes = model.predict(*given, batch_size=500, verbose=0)["z"]
+    return codes[:, 0] if codes.ndim == 3 else codes  # of an IWAE the first of those that its bound takes
 
 
 def prior_codes(model, num_codes, seed=0):
