@@ -99,7 +99,7 @@ def quality_metrics(seen):
         metrics |= {name: value, f"{name}_of_train": floor[name]}
     for name, images in (("classifier_score", "samples"), ("classifier_score_of_test", "test")):
         if "probabilities" in seen[images]:
-            metrics |= {name: classifier_score.classifier_score(seen[images]["probabilities"])["classifier_score"]}
+            metrics[name] = classifier_score.classifier_score(seen[images]["probabilities"])["classifier_score"]
     metrics |= neighbours.data_copying(of_samples, of_train, of_test)
     return metrics | birthdays(of_samples, of_test)
 
