@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import zoo
+from benchmarks import onnx_on_gpu
 from export import export_model, saved_model, verify
 from export import manifest as artifact
 from export.uint8_images import with_uint8_images
@@ -472,3 +473,30 @@ class ComparisonTest(tf.test.TestCase):
             errors([0, 1], [0, 1], np.full((2, 3), np.nan, "float32"))
         none = np.zeros(0, "int64")
         self.assertEqual(errors(none, none, entries[:0]), (0.0, 0.0))
+
+
+class OnAGPUTest(tf.test.TestCase):
+    """What the benchmark of a GPU computes, on the CPU: error, inputs and calls are the same."""
+
+    def test_finds_the_error_and_calls_with_the_inputs_that_the_manifest_describes(self):
+        model = zoo.SupervisedVAE(event_shape=(4, 4, 1), num_classes=3, latent_dim=2, hidden=(6,))
+        folder = export_model(model, Path(self.get_temp_dir()) / "artifact")
+        description = artifact.read_manifest(folder)["endpoints"]["decode"]
+        session = onnx_on_gpu.session(folder / "onnx" / "decode.onnx", onnx_on_gpu.CPU)
+        golden = folder / "test_data" / "decode.npz"
+        self.assertLess(onnx_on_gpu.golden_error(session, golden), 1e-5)  # two runtimes in float32
+        with np.load(golden) as file:
+            moved = {name: file[name] + (0.5 if name.startswith("output") else 0) for name in file}
+        np.savez(golden, **moved)
+        self.assertAllClose(onnx_on_gpu.golden_error(session, golden), 0.5, atol=0.3)  # relative to 1, or to 1.5
+
+        inputs = onnx_on_gpu.draw(description["inputs"], 7)
+        self.assertEqual({name: array.shape for name, array in inputs.items()}, {"z": (7, 2), "labels": (7,)})
+        self.assertBetween(int(inputs["labels"].max()), 0, 2)
+        self.assertGreater(onnx_on_gpu.median_seconds(onnx_on_gpu.bound(session, inputs, "cpu")), 0.0)
+
+    def test_says_what_is_missing_without_a_gpu(self):
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            self.assertEqual(onnx_on_gpu.main([self.get_temp_dir()]), 1)
+        self.assertStartsWith(errors.getvalue(), "error: this ONNX Runtime knows no CUDA")

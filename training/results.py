@@ -1,7 +1,7 @@
 """Recorded results and the README's tables made from them.
 
-results/ holds RECIPE.json, bench_*.json, of the studies parzen.json and mode_collapse_PROTOCOL.json, and
-torch_fidelity_ARTIFACT.json.
+results/ holds RECIPE.json, bench_*.json, onnx_on_gpu.json, of the studies parzen.json and mode_collapse_PROTOCOL.json,
+and torch_fidelity_ARTIFACT.json.
 python -m training.results README.md    rewrites each table between its two markers
 """
 
@@ -340,12 +340,34 @@ def torch_fidelity_table(folder):
     return "\n".join([*lines, "", *captions] if captions else lines)
 
 
+def gpu_table(folder):
+    """Markdown: a row per exported endpoint that was run on a GPU; its error, and its time beside the CPU's."""
+    from training.files import read_json
+
+    path = Path(folder) / "onnx_on_gpu.json"
+    lines = ["| artifact | endpoint | largest relative error | batch | GPU | CPU |", "|---|---|---|---|---|---|"]
+    if not path.exists():
+        return "\n".join(lines)
+    result = read_json(path)
+    for each in result["endpoints"]:
+        for size, seconds in each["gpu_seconds"].items():
+            on_cpu = each["cpu_seconds"].get(size)
+            lines.append(
+                f"| `{each['artifact']}` | {each['endpoint']} | {each['largest_relative_error']:.1e} | {size} "
+                f"| {duration(seconds)} | {'' if on_cpu is None else duration(on_cpu)} |"
+            )
+    runtime = f"ONNX Runtime {result['versions']['onnxruntime-gpu']}"
+    caption = f"{result['device'].split(',')[0]} and the {result['cores']} cores beside it, {runtime}."
+    return "\n".join([*lines, "", " ".join([caption, *filter(None, [result.get("note")])])])
+
+
 TABLES = {  # the name between the markers
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
     "asked": asked_table,
     "benchmarks": benchmark_table,
     "baseline benchmarks": baseline_benchmark_table,
+    "gpu": gpu_table,
     "parzen": parzen_table,
     "torch-fidelity": torch_fidelity_table,
     "latent spaces": latent_spaces_table,

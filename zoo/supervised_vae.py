@@ -245,7 +245,7 @@ class SupervisedVAE(Conditional, GivenLabels):
         """
         at_least("num_importance_samples", num_importance_samples, 1)
         x, y = self.tensors(x, y)
-        return self.compiled_importance_estimate(x, tf.constant(num_importance_samples), seed, y)
+        return self.compiled_importance_estimate(x, tf.constant(num_importance_samples), tf.constant(seed), y)
 
     def tensors(self, x, y):
         x = self.tensor(x)

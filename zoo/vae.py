@@ -317,7 +317,7 @@ class VAE(Generative):
             num_importance_samples: S >= 1; the memory does not grow with it.
         """
         at_least("num_importance_samples", num_importance_samples, 1)
-        return self.compiled_importance_estimate(self.tensor(x), tf.constant(num_importance_samples), seed)
+        return self.compiled_importance_estimate(self.tensor(x), tf.constant(num_importance_samples), tf.constant(seed))
 
     @tf.function(reduce_retracing=True)
     def compiled_importance_estimate(self, x, num_importance_samples, seed, *condition):
