@@ -53,7 +53,7 @@ class Recipe:
     prior_scale: float = setting(1.0, "factor on the codes of a fixed prior", minimum=0)
     num_training_samples: int = setting(5, "codes an image in the bound that is trained", minimum=1)
     gradient: str = setting(
-        "straight", "estimator of that bound's gradient", choices=("straight", "doubly_reparameterized", "resampled")
+        "straight", "estimator of that bound's gradient", choices=("straight", "doubly_reparameterized")
     )
     posterior: str = setting("", "family of q(z|x), by the model's name for it; empty: the model's own default")
     noise_dim: int = setting(10, "normal numbers beside the input, of a universal posterior", minimum=1)

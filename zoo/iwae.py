@@ -11,12 +11,8 @@ The loss is the mean of -L_k over the batch, in nats. Its gradients, with the no
     doubly reparameterized    of the decoder and the prior: as above;
     (Tucker et al. 2019)      of the encoder: sum_i w~_i^2 (d log w_i / d z_i) (d z_i / d phi),     q's density held
 
-    resampled                 d log w_j,     j ~ w~
-    (Burda et al. 2015, section 3)
-
-All are unbiased. The straight one of the encoder drowns in noise as k rises; the doubly reparameterized one does not,
-and has none at all where q(z|x) is the exact posterior. The resampled one goes backwards through a single code, which
-for many codes takes a third of the arithmetic, at the price of more noise.
+Both are unbiased. The straight one of the encoder drowns in noise as k rises; the other one does not, and has none at
+all where q(z|x) is the exact posterior.
 """
 
 import math
@@ -25,10 +21,9 @@ import keras
 import tensorflow as tf
 
 from zoo.base import at_least
-from zoo.distributions import one_hot, uniform_noise
 from zoo.vae import VAE
 
-GRADIENTS = ("straight", "doubly_reparameterized", "resampled")
+GRADIENTS = ("straight", "doubly_reparameterized")
 OF_THE_ELBO = ("beta", "warm_up_steps")  # arguments of VAE that weigh a KL, of which L_k has none
 
 
@@ -45,7 +40,7 @@ class IWAE(VAE):
             `zoo.VAE`. There is no `beta` and no `warm_up_steps`: the bound has no KL to weigh.
         num_training_samples: k, the codes drawn for each image in the loss, all decoded as one batch. That of the
             estimate of log p(x) is the argument `num_importance_samples` of `log_prob`.
-        gradient: "straight", "doubly_reparameterized" or "resampled"; the latter two need k >= 2.
+        gradient: "straight" or "doubly_reparameterized"; the latter needs k >= 2.
 
     Metrics, means over the batch in nats, one draw of k codes: `loss`, -L_k; `nll`, the mean over the codes of
     -log p(x|z_i); `kl`, that of log q(z_i|x) - log p(z_i), an estimate of the KL, for k = 1 the KL of `VAE`. So
@@ -109,8 +104,8 @@ class IWAE(VAE):
             raise ValueError(f"gradient is {gradient!r}; one of {GRADIENTS} is wanted.")
         if gradient != "straight" and self.num_training_samples == 1:
             raise ValueError(
-                "num_training_samples is 1, where the bound is the VAE's, whose KL takes no weights; pass "
-                'gradient="straight" or more samples.'
+                "num_training_samples is 1, where the bound is the VAE's and its KL has no sample to reparameterize "
+                'twice; pass gradient="straight" or more samples.'
             )
 
     def call(self, x, training=None):
@@ -123,28 +118,15 @@ class IWAE(VAE):
         if self.gradient == "doubly_reparameterized":
             density_of = {name: tf.stop_gradient(parameter) for name, parameter in density_of.items()}
             z, offset = weigh_gradient(z)
-        log_likelihood, log_weights = self.weights_of_codes(images, z, density_of, training)
-        log_weights += offset
-        if self.gradient == "resampled":
-            one = tf.reduce_sum(self.resampled(log_weights)[..., None] * z, axis=1, keepdims=True)
-            _, log_weight = self.weights_of_codes(images, one, density_of, training)
-            log_weights = tf.stop_gradient(log_weights) + (log_weight - tf.stop_gradient(log_weight))
+        log_likelihood = self.log_likelihood_of_codes(images, z, training)
+        log_weights = log_likelihood + self.prior.log_prob(z) - self.posterior_of(density_of).log_prob(z) + offset
         return {"images": images, **code, "z": z, "log_likelihood": log_likelihood, "log_weights": log_weights}
 
-    def weights_of_codes(self, images, z, density_of, training):
-        """(log p(x|z_i), log w_i), float32 [batch, k] each, of codes z [batch, k, latent_dim]: decoded as one batch.
-
-        `density_of`: the parameters of q(z|x), each [batch, 1, latent_dim].
-        """
+    def log_likelihood_of_codes(self, images, z, training):
+        """log p(x|z_i): float32 [batch, k], of codes z [batch, k, latent_dim], which the decoder takes as one batch."""
         decoded = self.decoder(tf.reshape(z, (-1, self.latent_dim)), training=training)
-        repeated = tf.repeat(images, z.shape[1], axis=0)
-        log_likelihood = tf.reshape(self.likelihood_of(decoded).log_prob(repeated), (-1, z.shape[1]))
-        return log_likelihood, log_likelihood + self.prior.log_prob(z) - self.posterior_of(density_of).log_prob(z)
-
-    def resampled(self, log_weights):
-        """Indicators [batch, k] of one code for each image, code j with probability w~_j, from log w_i [batch, k]."""
-        gumbel = -tf.math.log(-tf.math.log(uniform_noise(tf.shape(log_weights), self.draw_seed())))
-        return one_hot(tf.argmax(log_weights + gumbel, axis=1), self.num_training_samples)
+        repeated = tf.repeat(images, self.num_training_samples, axis=0)
+        return tf.reshape(self.likelihood_of(decoded).log_prob(repeated), (-1, self.num_training_samples))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         log_likelihood, log_weights = y_pred["log_likelihood"], y_pred["log_weights"]
