@@ -2,25 +2,30 @@
 
     python -m benchmarks.onnx_on_gpu dist/vae_mnist ... [--batches 1 64 1024] [--out results]
 
-Needs an NVIDIA GPU, NumPy and onnxruntime-gpu: neither TensorFlow nor Keras, as where artifacts are used.
+Needs an NVIDIA GPU, NumPy and onnxruntime-gpu: neither TensorFlow nor Keras, as where artifacts are used. This is why
+inputs are drawn by the manifest here; `export.pipeline` draws them by the endpoints of a model.
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.timing import seconds_of
+from export import manifest as artifact
+from training.command_line import command
+from training.files import write_json
 
 CUDA, CPU = ("CUDAExecutionProvider", {"use_tf32": 0}), ("CPUExecutionProvider", {})  # full float32, as in the cards
 SECONDS, FEWEST, MOST = 2.0, 3, 200  # of calls timed for one number: as many as the seconds hold, within these
 
 
+@command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onnx_on_gpu", description=__doc__.split("\n")[0])
     parser.add_argument("artifacts", nargs="+", type=Path, help="folders of artifacts")
@@ -30,34 +35,31 @@ def main(argv=None):
     import onnxruntime
 
     if CUDA[0] not in onnxruntime.get_available_providers():
-        print(
-            "error: this ONNX Runtime knows no CUDA; pip install onnxruntime-gpu, on a machine with a GPU",
-            file=sys.stderr,
-        )
-        return 1
+        raise ValueError("This ONNX Runtime knows no CUDA; pip install onnxruntime-gpu, on a machine with a GPU.")
     onnxruntime.preload_dlls()  # CUDA's libraries, where they came as Python packages
     machine = {"device": device(), "cores": os.cpu_count(), "load_before": os.getloadavg()[0], "versions": versions()}
-    rows = []
-    for folder in arguments.artifacts:
-        endpoints = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["endpoints"]
+    endpoints_of = {folder: artifact.read_manifest(folder)["endpoints"] for folder in arguments.artifacts}
+    path, rows = arguments.out / "onnx_on_gpu.json", []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder, endpoints in endpoints_of.items():
         for endpoint, description in endpoints.items():
             rows.append(row(folder, endpoint, description, arguments.batches))
             print(text(rows[-1]), flush=True)
-            path = write({**machine, "endpoints": rows}, arguments.out)  # each time: what is measured is not lost
+            write_json(path, {**machine, "endpoints": rows})  # each time: what is measured is not lost
     print(f"recorded: {path}")
     return 0
 
 
 def row(folder, endpoint, description, batches):
     """One endpoint: its largest error on the golden data, and the median seconds of a call at each batch size."""
-    path = folder / "onnx" / f"{endpoint}.onnx"
+    path = folder / artifact.onnx_path(endpoint)
     on_gpu, on_cpu = session(path, CUDA, CPU), session(path, CPU)
     drawn = {size: draw(description["inputs"], size) for size in batches}
     return {
         "artifact": folder.name,
         "endpoint": endpoint,
         "providers": on_gpu.get_providers(),
-        "largest_relative_error": golden_error(on_gpu, folder / "test_data" / f"{endpoint}.npz"),
+        "largest_relative_error": golden_error(on_gpu, folder / artifact.golden_path(endpoint)),
         "gpu_seconds": {size: median_seconds(bound(on_gpu, inputs, "cuda")) for size, inputs in drawn.items()},
         "cpu_seconds": {size: median_seconds(bound(on_cpu, inputs, "cpu")) for size, inputs in drawn.items()},
     }
@@ -122,9 +124,7 @@ def median_seconds(call):
     call()
     spent = []
     while len(spent) < FEWEST or (sum(spent) < SECONDS and len(spent) < MOST):
-        started = time.perf_counter()
-        call()
-        spent.append(time.perf_counter() - started)
+        spent.append(seconds_of(call))
     return statistics.median(spent)
 
 
@@ -146,14 +146,6 @@ def versions():
     import onnxruntime
 
     return {"python": platform.python_version(), "numpy": np.__version__, "onnxruntime-gpu": onnxruntime.__version__}
-
-
-def write(result, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "onnx_on_gpu.json"
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return new.replace(path)
 
 
 if __name__ == "__main__":
