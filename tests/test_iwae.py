@@ -12,6 +12,7 @@ from absl.testing import parameterized
 from scipy.special import logsumexp
 
 import zoo
+from training.callbacks import SamplesAtFirst, state_of
 from training.recipes import RECIPES
 from training.train import build, in_stages
 
@@ -250,10 +251,30 @@ class ScheduleTest(tf.test.TestCase):
             self.assertEqual((model.num_training_samples, model.latent_dim, model.hidden), (k, 50, (200, 200)))
             self.assertEqual((optimizer["beta_1"], optimizer["beta_2"], optimizer["epsilon"]), (0.99, 0.999, 1e-4))
             short = build(RECIPES[f"{name}_short"], (28, 28, 1), 7)
-            self.assertEqual(short.get_config(), {**model.get_config(), "name": short.name})
+            by_its_own = {"name": short.name, "gradient": short.gradient}
+            self.assertEqual(short.get_config(), {**model.get_config(), **by_its_own})
             self.assertEqual(short.optimizer.get_config()["beta_1"], 0.9)
         with self.assertRaisesRegex(ValueError, "decay and stages are both asked for"):
             dataclasses.replace(RECIPES["iwae_mnist_k1"], decay=True)
+
+    def test_fewer_samples_at_first_are_a_model_of_fewer_and_then_one_of_more(self):
+        samples_first = SamplesAtFirst(few=2, epochs=2, many=6)
+        in_one = small(num_training_samples=6)
+        history = in_one.fit(GRAY, batch_size=25, epochs=3, verbose=0, shuffle=False, callbacks=[samples_first]).history
+        first, then = small(num_training_samples=2), small(num_training_samples=6)
+        for epoch in range(2):
+            loss = first.fit(GRAY, batch_size=25, verbose=0, shuffle=False).history["loss"][0]
+            self.assertEqual(loss, history["loss"][epoch])
+        then.optimizer.build(then.trainable_variables)
+        for target, source in zip(state_of(then), state_of(first), strict=True):
+            target.assign(source)
+        loss = then.fit(GRAY, batch_size=25, verbose=0, shuffle=False).history["loss"][0]
+        self.assertEqual(loss, history["loss"][2])
+        self.assertEqual(in_one.predict(GRAY[:1], verbose=0)["z"].shape, (1, 6, 3))
+        for one, other in zip(state_of(in_one), state_of(then), strict=True):
+            self.assertEqual(one.numpy().tobytes(), other.numpy().tobytes())
+        with self.assertRaisesRegex(ValueError, "samples_at_first is 5 and epochs_at_first 0; both are wanted"):
+            dataclasses.replace(RECIPES["iwae_mnist_k50"], samples_at_first=5)
 
 
 class ArgumentsTest(tf.test.TestCase):

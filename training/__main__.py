@@ -57,7 +57,8 @@ def print_recipes():
     from rich.console import Console
     from rich.table import Column, Table
 
-    from training.recipes import RECIPES, REFERENCES
+    from training.published import REFERENCES
+    from training.recipes import RECIPES
 
     table = Table(Column("recipe", min_width=max(map(len, RECIPES))), "what", "published")
     for recipe in RECIPES.values():

@@ -34,6 +34,25 @@ class StopAtNotFiniteLoss(keras.callbacks.Callback):
             )
 
 
+class SamplesAtFirst(keras.callbacks.Callback):
+    """An IWAE's bound of `few` codes in the first `epochs`, of as many as the model was built with from then on.
+
+    L_k rises with k, so that a lower bound comes first: what it teaches holds for the next one, at a part of its price.
+    The number is a constant of the compiled steps, which are made anew where it changes.
+    """
+
+    def __init__(self, few, epochs, many):
+        super().__init__()
+        self.few, self.epochs, self.many = few, epochs, many
+
+    def on_epoch_begin(self, epoch, logs=None):
+        wanted = self.few if epoch < self.epochs else self.many
+        if self.model.num_training_samples != wanted:
+            self.model.num_training_samples = wanted
+            self.model.make_train_function(force=True)
+            self.model.make_test_function(force=True)
+
+
 class FinishEpoch(keras.callbacks.Callback):
     """At the end of each epoch: pictures, the model if it is the best, the checkpoint, the history; then patience.
 

@@ -19,7 +19,7 @@ IN_EVERY_RUN = ("name", "summary", "model", "data", "data_path", "binarization",
 OVER_EPOCHS = ("epochs", "patience", "batch_size")
 BY_GRADIENT = ("learning_rate", "decay", "precision", "jit")
 OF_PLAYERS = ("discriminator_learning_rate", "beta_1", "beta_2")
-IN_STAGES = ("stages", "beta_1", "epsilon")  # of IWAE, the schedule of its paper
+OF_SAMPLES = ("samples_at_first", "epochs_at_first", "stages", "beta_1", "epsilon")  # of IWAE, how it is trained
 OF_LABELS = ("num_labels", "labels_per_batch", "label_seed")
 OF_CONDITIONALS = ("conditional", "clip_norm")
 OF_ONE_LOSS = ("patience",)  # which several players have not: what one of them gains, another loses
@@ -52,6 +52,8 @@ class Recipe:
     num_components: int = setting(10, "Gaussians, pseudo-inputs or segments of a prior", minimum=1)
     prior_scale: float = setting(1.0, "factor on the codes of a fixed prior", minimum=0)
     num_training_samples: int = setting(5, "codes an image in the bound that is trained", minimum=1)
+    samples_at_first: int = setting(0, "the same in the first epochs_at_first, cheaper; 0: as later", minimum=0)
+    epochs_at_first: int = setting(0, "epochs with samples_at_first", minimum=0)
     gradient: str = setting(
         "straight", "estimator of that bound's gradient", choices=("straight", "doubly_reparameterized")
     )
@@ -141,6 +143,11 @@ class Recipe:
                 f"batch_size is {self.batch_size}, which packs of {self.pack} do not divide; choose a multiple of "
                 f"{self.pack}."
             )
+        if (self.samples_at_first > 0) != (self.epochs_at_first > 0):
+            raise ValueError(
+                f"samples_at_first is {self.samples_at_first} and epochs_at_first {self.epochs_at_first}; both are "
+                "wanted, or neither."
+            )
         if self.decay and self.stages:
             raise ValueError("decay and stages are both asked for, but the learning rate has one schedule; choose one.")
 
@@ -182,7 +189,7 @@ def settings_of(model):
     if issubclass(constructor, zoo.autoregressive.Autoregressive):
         names |= {*OF_CONDITIONALS}
     if "num_training_samples" in taken:
-        names |= {*IN_STAGES}
+        names |= {*OF_SAMPLES}
     if "num_classes" in taken:
         names |= {*OF_LABELS}
     if "supervised" in taken:

@@ -65,7 +65,7 @@ def one_identity(results, path):
 def likelihood_table(folder):
     """Markdown: a row per recipe in `folder` that has a published number; obtained beside published."""
     from training.files import read_json
-    from training.recipes import REFERENCES
+    from training.published import REFERENCES
 
     lines = [
         "| recipe | metric (nats) | this zoo | seeds | published | source | minutes a seed |",
@@ -97,7 +97,7 @@ def likelihood_table(folder):
 def baseline_table(folder):
     """Markdown: a row per recipe in `folder` that has a number of another computation beside its own."""
     from training.files import read_json
-    from training.recipes import BASELINES
+    from training.published import BASELINES
 
     lines = [
         "| recipe | metric | this zoo | beside it | by | seeds | minutes a seed |",
@@ -122,7 +122,7 @@ def baseline_table(folder):
 def asked_table(folder):
     """Markdown: what the evaluation says of the recipes in `folder` of which more is asked than a likelihood."""
     from training.files import read_json
-    from training.recipes import ASKED
+    from training.published import ASKED
 
     lines = ["| recipe | metric | this zoo | asked | runs | minutes a run |", "|---|---|---|---|---|---|"]
     for name, asked in ASKED.items():

@@ -7,7 +7,7 @@ import sys
 import keras
 
 import zoo
-from training.callbacks import FinishEpoch, StopAtNotFiniteLoss, state_of
+from training.callbacks import FinishEpoch, SamplesAtFirst, StopAtNotFiniteLoss, state_of
 from training.data import evaluation_batches, load_data, steps_per_epoch, training_batches
 from training.files import locked
 from training.pictures import save_figures
@@ -63,6 +63,7 @@ def train(recipe, workdir, verbose="auto"):
                     epochs=epochs,
                     validation_data=evaluation_batches(held_out, validation_batch(recipe), labels),
                     callbacks=[
+                        *samples_at_first(recipe),
                         StopAtNotFiniteLoss(),
                         FinishEpoch(run, recipe, history, seconds, identity, held_out, labels),
                     ],
@@ -102,6 +103,13 @@ def validation_batch(recipe):
     """About `VALIDATION_BATCH`, and a whole number of packs for each step of the discriminator."""
     share = recipe.discriminator_steps * recipe.pack
     return max(1, VALIDATION_BATCH // share) * share
+
+
+def samples_at_first(recipe):
+    """The callback of a recipe whose first epochs take fewer codes, in a list; [] of others."""
+    if not recipe.samples_at_first:
+        return []
+    return [SamplesAtFirst(recipe.samples_at_first, recipe.epochs_at_first, recipe.num_training_samples)]
 
 
 def without_gradient(recipe):
