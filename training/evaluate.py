@@ -144,7 +144,7 @@ def metrics_of(model, data, recipe, history, with_scikit_learn=False):
         likelihood,
         linear,
     )
-    from zoo.aae import AdversarialAutoencoder
+    from zoo.adversarial_autoencoder import AdversarialAutoencoder
     from zoo.supervised_vae import GivenLabels
 
     train = data.examples("train", recipe.binarization, recipe.seed).astype("float32")

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.aae import ON_ITS_SIDE, AdversarialAutoencoder
+from zoo.adversarial_autoencoder import ON_ITS_SIDE, AdversarialAutoencoder
 from zoo.base import Endpoint, Input, Output, at_least
 from zoo.distributions import normal_noise, one_hot, stateless_seed, uniform_noise
 from zoo.inputs import Labels
