@@ -147,8 +147,8 @@ SEMI_SUPERVISED_AAE_MNIST = dataclasses.replace(
     labels_per_batch=20,
 )
 
-# Kingma et al. 2014: 784-500-50, mirrored; alpha = 0.1; uniform p(y); by Keras' Adam, at a high rate that falls: after 11
-# epochs the classifier is right on 88 % of the validation images, at the usual 1e-3 on 80 %.
+# Kingma et al. 2014: 784-500-50, mirrored; alpha = 0.1; uniform p(y); by Keras' Adam, at a high rate that falls: after
+# 11 epochs the classifier is right on 88 % of the validation images, at the usual 1e-3 on 80 %.
 SEMI_SUPERVISED_VAE_MNIST = Recipe(
     name="semi_supervised_vae_mnist",
     summary="semi-supervised VAE (M2) of dynamically binarized MNIST, 1,000 labels (Kingma et al. 2014)",
