@@ -1,8 +1,12 @@
 """PixelCNN and PixelRNN against enumeration, NumPy in float64, and their own slow sampler."""
 
+import dataclasses
 import doctest
 import itertools
+import json
 import sys
+from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -12,6 +16,11 @@ from absl.testing import parameterized
 
 import zoo
 from export import manifest, onnx_graph
+from training.data import load_data
+from training.evaluate import evaluate
+from training.recipes import recipe_named
+from training.results import draw_nats_against_hours
+from training.train import train
 from zoo.pixel_layers import mask_of_pixel
 from zoo.spatial_lstms import apart, scan, side_by_side, skew, unskew
 
@@ -392,3 +401,25 @@ class LearningTest(tf.test.TestCase, parameterized.TestCase):
 
 if __name__ == "__main__":
     tf.test.main()
+
+
+class RunTest(tf.test.TestCase):
+    def test_a_run_is_measured_exactly_and_its_curve_is_drawn(self):
+        folder = Path(self.get_temp_dir())
+        small_recipe = {"epochs": 2, "units": 4, "num_layers": 1, "head": 8, "batch_size": 100}
+        run = train(dataclasses.replace(recipe_named("pixel_cnn_digits"), **small_recipe), folder / "run", verbose=0)
+        with mock.patch("training.evaluation.quality.NUM_IMAGES", 20):
+            evaluation = evaluate(run.path)
+        metrics, data = evaluation["metrics"], load_data("digits")
+        nats = run.model().log_prob(data.gray("test"), data.labels_of("test"))
+        self.assertAllClose(metrics["log_prob"], nats.mean(dtype="float64"), rtol=1e-6)
+        self.assertAllClose(metrics["bits_per_dimension"], -nats.mean() / (64 * np.log(2)), rtol=1e-6)
+        self.assertLen(metrics["validation_nll"], 2)
+        self.assertLess(metrics["validation_nll"][1], metrics["validation_nll"][0])
+
+        draw_nats_against_hours(folder)
+        self.assertFalse((folder / "nats_against_hours.png").exists())  # nothing is recorded
+        for name in ("row_lstm_binarized_mnist_short", "gated_pixel_cnn_binarized_mnist_short"):
+            (folder / f"{name}.json").write_text(json.dumps([evaluation]))
+        draw_nats_against_hours(folder)
+        self.assertTrue((folder / "nats_against_hours.png").read_bytes().startswith(b"\x89PNG"))

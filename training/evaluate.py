@@ -19,6 +19,7 @@ ROWS = 10  # samples that are shown beside training images
 
 UNITS = {  # of the metrics that have one
     **dict.fromkeys(("log_prob", "log_prob_standard_error", "elbo", "nll", "kl", "kl_per_dimension"), "nats"),
+    "validation_nll": "nats, of each epoch",
     "bits_per_dimension": "bits",
     **dict.fromkeys(("train_log_prob", "ppca_log_prob", "ppca_train_log_prob", "scikit_learn_log_prob"), "nats"),
     **dict.fromkeys(("reverse_kl", "reverse_kl_floor"), "nats"),
@@ -157,7 +158,7 @@ def metrics_of(model, data, recipe, history, with_scikit_learn=False):
     if isinstance(model, zoo.Adversarial):
         return adversarial.gan_metrics(model, test, data, recipe.examples_per_step)
     if isinstance(model, zoo.autoregressive.Autoregressive):
-        return autoregressive.autoregressive_metrics(model, data, recipe.binarization)
+        return autoregressive.autoregressive_metrics(model, data, recipe.binarization, history)
     if isinstance(model, zoo.PCA):
         metrics = linear.pca_metrics(model, test)
         return metrics | (linear.scikit_learn_log_prob(model, train, test) if with_scikit_learn else {})

@@ -212,6 +212,32 @@ def save_players_curves(history, penalties, path, title):
     save_figure(figure, path)
 
 
+def save_nats_against_hours(results, published, path):
+    """The validation images' -log p(x) of autoregressive models as their training goes on, beside the papers' values.
+
+    Args:
+        results: name -> what was recorded of a run: minutes of its training, which its epochs share equally, and the
+            metrics validation_nll and log_prob, that of the test images, which stands as a point at the end.
+        published: name -> log p(x) of the test images, a dashed line; of some of these names or none.
+    """
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for index, (name, result) in enumerate(results.items()):
+        nats, test = result["metrics"]["validation_nll"], -result["metrics"]["log_prob"]
+        hours = result["minutes"] / 60 * np.arange(1, len(nats) + 1) / len(nats)
+        axis.plot(hours, nats, color=f"C{index}", marker=".", label=f"{name}: {test:.2f} on the test images")
+        axis.plot(hours[-1], test, color=f"C{index}", marker="D")
+        if name in published:
+            axis.axhline(-published[name], color=f"C{index}", linestyle="--", linewidth=1)
+    axis.set(xlabel="hours of training", ylabel="-log p(x), nats", title="validation; dashed: published, test")
+    shown = [nats for result in results.values() for nats in result["metrics"]["validation_nll"][1:]]
+    axis.set_ylim(*limits([*shown, *(-value for value in published.values())]))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    save_figure(figure, path)
+
+
 def save_figure(figure, path):
     from matplotlib import pyplot
 

@@ -2,7 +2,8 @@
 
 results/ holds RECIPE.json, bench_*.json, onnx_on_gpu.json, of the studies parzen.json and mode_collapse_PROTOCOL.json,
 and torch_fidelity_ARTIFACT.json.
-python -m training.results README.md    rewrites each table between its two markers
+python -m training.results README.md    rewrites each table between its two markers, and, where autoregressive models
+are among the results, results/nats_against_hours.png
 """
 
 import argparse
@@ -389,6 +390,21 @@ def with_tables(text, folder):
     return text
 
 
+def draw_nats_against_hours(folder):
+    """Write FOLDER/nats_against_hours.png of the first seeds of the autoregressive recipes, if there are any."""
+    from training.files import read_json
+    from training.pictures import save_nats_against_hours
+    from training.published import REFERENCES
+    from training.recipes import RECIPES
+
+    paths = {name: Path(folder) / f"{name}.json" for name in RECIPES}
+    first = {name: read_json(path)[0] for name, path in paths.items() if path.exists()}
+    curves = {name: result for name, result in first.items() if "validation_nll" in result["metrics"]}
+    if curves:
+        published = {name: REFERENCES[name].value for name in curves if name in REFERENCES}
+        save_nats_against_hours(curves, published, Path(folder) / "nats_against_hours.png")
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m training.results", description="Rewrite the tables of results.")
@@ -399,6 +415,7 @@ def main(argv=None):
     from training.files import write_text
 
     write_text(arguments.readme, with_tables(arguments.readme.read_text(encoding="utf-8"), arguments.results))
+    draw_nats_against_hours(arguments.results)
     return 0
 
 

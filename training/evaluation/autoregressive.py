@@ -9,10 +9,11 @@ from training.evaluation import features, recognition
 BATCH = 500
 
 
-def autoregressive_metrics(model, data, binarization):
+def autoregressive_metrics(model, data, binarization, history):
     """log_prob, a mean over the test split in nats, exact; bits_per_dimension; its standard deviation over the images.
 
-    Of a model with labels, log p(x|y), and how often its samples are recognized where there is a classifier.
+    validation_nll: of each epoch, in nats. Of a model with labels, log p(x|y), and how often its samples are recognized
+    where there is a classifier.
     """
     images = data.examples("test", binarization).astype("float32")
     labels = data.labels_of("test") if model.num_classes else None
@@ -24,6 +25,7 @@ def autoregressive_metrics(model, data, binarization):
         "log_prob": float(log_prob.mean()),
         "log_prob_standard_deviation": float(log_prob.std()),
         "bits_per_dimension": float(-log_prob.mean() / (math.prod(model.event_shape) * math.log(2))),
+        "validation_nll": [row["val_nll"] for row in history],
     }
     if model.num_classes and data.name in features.CLASSIFIED:
         metrics |= recognition.recognition_metrics(model, data)
