@@ -268,6 +268,22 @@ def short_form(recipe):
     )
 
 
+# Of the same data as the other recipes of MNIST, and as long as they take: their rows in the table of the zoo.
+PIXELS_OF_MNIST = tuple(
+    dataclasses.replace(
+        recipe,
+        name=f"{family}_mnist",
+        summary=f"{architecture} of dynamically binarized MNIST, 4 epochs",
+        data="mnist",
+        binarization="dynamic",
+        epochs=4,
+    )
+    for family, architecture, recipe in (
+        ("pixel_cnn", "PixelCNN", PIXELS_OF_BINARIZED_MNIST[2]),
+        ("pixel_rnn", "PixelRNN, Diagonal BiLSTM,", DIAGONAL_BILSTM_BINARIZED_MNIST),
+    )
+)
+
 PIXEL_CNN_DIGITS = Recipe(
     name="pixel_cnn_digits",
     summary="gated PixelCNN of the digits in their 17 levels, by class: two minutes",
@@ -432,6 +448,7 @@ RECIPES = {
         ),
         *PIXELS_OF_BINARIZED_MNIST,
         *map(short_form, PIXELS_OF_BINARIZED_MNIST),
+        *PIXELS_OF_MNIST,
         PIXEL_CNN_DIGITS,
         dataclasses.replace(
             PIXEL_CNN_DIGITS,

@@ -34,8 +34,8 @@ FAMILIES = {  # name in the table -> recipe
     "IWAE": "iwae_mnist_k5_short",
     "AAE": "aae_mnist",
     "GAN": "gan_mnist",
-    "PixelCNN": "pixel_cnn_binarized_mnist_short",
-    "PixelRNN": "row_lstm_binarized_mnist_short",
+    "PixelCNN": "pixel_cnn_mnist",
+    "PixelRNN": "pixel_rnn_mnist",
 }
 OF_GRAY = ("PCA", "k-means")  # families whose log p(x) is a density of gray values
 EXACT = ("PCA", "k-means", "PixelCNN", "PixelRNN")  # families whose log p(x) is no bound
@@ -81,10 +81,8 @@ def run(workdir, families=None, data=DATA, record=None):
 
 
 def recipe_of(family, data_name):
-    """The recipe of the family, of images of `data_name`; those of the fixed binarization are drawn anew instead."""
-    recipe = recipe_named(FAMILIES[family])
-    binarization = "dynamic" if recipe.data == "binarized_mnist" else recipe.binarization
-    return dataclasses.replace(recipe, data=data_name, data_path="", binarization=binarization)
+    """The recipe of the family, of images of `data_name`."""
+    return dataclasses.replace(recipe_named(FAMILIES[family]), data=data_name)
 
 
 def evaluated(recipe, folder):
