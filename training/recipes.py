@@ -356,8 +356,8 @@ RECIPES = {
             name="semi_supervised_vae_mnist_100",
             summary="semi-supervised VAE (M2) of dynamically binarized MNIST, 100 labels (Kingma et al. 2014)",
             num_labels=100,
-            epochs=80,
-            patience=80,
+            epochs=50,
+            patience=50,
         ),
         AAE_MNIST,
         dataclasses.replace(
