@@ -3,6 +3,8 @@
 import dataclasses
 import doctest
 import sys
+from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -12,9 +14,9 @@ from absl.testing import parameterized
 from scipy.special import logsumexp
 
 import zoo
-from training.callbacks import SamplesAtFirst, state_of
+from training.callbacks import FinishEpoch, SamplesAtFirst, state_of
 from training.recipes import RECIPES
-from training.train import build, in_stages
+from training.train import build, in_stages, train
 
 GENERATOR = np.random.default_rng(9)
 GRAY = (GENERATOR.random((50, 4, 4, 1)) ** 2).astype("float32")
@@ -260,21 +262,54 @@ class ScheduleTest(tf.test.TestCase):
     def test_fewer_samples_at_first_are_a_model_of_fewer_and_then_one_of_more(self):
         samples_first = SamplesAtFirst(few=2, epochs=2, many=6)
         in_one = small(num_training_samples=6)
-        history = in_one.fit(GRAY, batch_size=25, epochs=3, verbose=0, shuffle=False, callbacks=[samples_first]).history
+        how = {
+            "batch_size": 25,
+            "validation_data": GRAY[:25],
+            "validation_batch_size": 25,
+            "shuffle": False,
+            "verbose": 0,
+        }
+        history = in_one.fit(GRAY, epochs=3, callbacks=[samples_first], **how).history
         first, then = small(num_training_samples=2), small(num_training_samples=6)
         for epoch in range(2):
-            loss = first.fit(GRAY, batch_size=25, verbose=0, shuffle=False).history["loss"][0]
-            self.assertEqual(loss, history["loss"][epoch])
+            for name, (value,) in first.fit(GRAY, **how).history.items():
+                self.assertEqual(value, history[name][epoch], name)
         then.optimizer.build(then.trainable_variables)
         for target, source in zip(state_of(then), state_of(first), strict=True):
             target.assign(source)
-        loss = then.fit(GRAY, batch_size=25, verbose=0, shuffle=False).history["loss"][0]
-        self.assertEqual(loss, history["loss"][2])
+        for name, (value,) in then.fit(GRAY, **how).history.items():
+            self.assertEqual(value, history[name][2], name)
         self.assertEqual(in_one.predict(GRAY[:1], verbose=0)["z"].shape, (1, 6, 3))
         for one, other in zip(state_of(in_one), state_of(then), strict=True):
             self.assertEqual(one.numpy().tobytes(), other.numpy().tobytes())
         with self.assertRaisesRegex(ValueError, "samples_at_first is 5 and epochs_at_first 0; both are wanted"):
             dataclasses.replace(RECIPES["iwae_mnist_k50"], samples_at_first=5)
+        with self.assertRaisesRegex(ValueError, "epochs_at_first is 160 of 100 epochs, which leaves none for 50"):
+            dataclasses.replace(RECIPES["iwae_mnist_k50_short"], epochs=100)
+        doubly = small(num_training_samples=6, gradient="doubly_reparameterized")
+        with self.assertRaisesRegex(ValueError, "num_training_samples is 1, where"):
+            doubly.fit(GRAY, callbacks=[SamplesAtFirst(few=1, epochs=1, many=6)], **how)
+
+    def test_a_run_of_fewer_samples_at_first_goes_on_to_the_same_bits(self):
+        folder = Path(self.get_temp_dir())
+        tiny = {"data": "digits", "hidden": (8,), "latent_dim": 2, "epochs": 3, "epochs_at_first": 1, "jit": False}
+        recipe = dataclasses.replace(RECIPES["iwae_mnist_k50_short"], **tiny)
+        whole = train(recipe, folder / "whole", verbose=0)
+        end = FinishEpoch.on_epoch_end
+
+        def end_and_stop(callback, epoch, logs=None):
+            end(callback, epoch, logs)
+            raise KeyboardInterrupt
+
+        for _ in range(2):  # before the number of samples changes, and after
+            stopped = mock.patch.object(FinishEpoch, "on_epoch_end", end_and_stop)
+            with stopped, self.assertRaises(KeyboardInterrupt):
+                train(recipe, folder / "stopped", verbose=0)
+        resumed = train(recipe, folder / "stopped", verbose=0)
+        self.assertEqual(whole.history_path.read_bytes(), resumed.history_path.read_bytes())
+        self.assertEqual(resumed.model().num_training_samples, 50)
+        for one, other in zip(*(state_of(run.model()) for run in (whole, resumed)), strict=True):
+            self.assertEqual(one.numpy().tobytes(), other.numpy().tobytes())
 
 
 class ArgumentsTest(tf.test.TestCase):

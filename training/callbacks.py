@@ -48,7 +48,7 @@ class SamplesAtFirst(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         wanted = self.few if epoch < self.epochs else self.many
         if self.model.num_training_samples != wanted:
-            self.model.num_training_samples = wanted
+            self.model.take_samples(wanted)
             self.model.make_train_function(force=True)
             self.model.make_test_function(force=True)
 

@@ -52,7 +52,7 @@ class Recipe:
     num_components: int = setting(10, "Gaussians, pseudo-inputs or segments of a prior", minimum=1)
     prior_scale: float = setting(1.0, "factor on the codes of a fixed prior", minimum=0)
     num_training_samples: int = setting(5, "codes an image in the bound that is trained", minimum=1)
-    samples_at_first: int = setting(0, "the same in the first epochs_at_first, cheaper; 0: as later", minimum=0)
+    samples_at_first: int = setting(0, "of these in the first epochs_at_first, fewer; 0: as later", minimum=0)
     epochs_at_first: int = setting(0, "epochs with samples_at_first", minimum=0)
     gradient: str = setting(
         "straight", "estimator of that bound's gradient", choices=("straight", "doubly_reparameterized")
@@ -147,6 +147,11 @@ class Recipe:
             raise ValueError(
                 f"samples_at_first is {self.samples_at_first} and epochs_at_first {self.epochs_at_first}; both are "
                 "wanted, or neither."
+            )
+        if self.epochs_at_first >= self.epochs:
+            raise ValueError(
+                f"epochs_at_first is {self.epochs_at_first} of {self.epochs} epochs, which leaves none for "
+                f"{self.num_training_samples} samples; choose fewer, or more epochs."
             )
         if self.decay and self.stages:
             raise ValueError("decay and stages are both asked for, but the learning rate has one schedule; choose one.")

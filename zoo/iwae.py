@@ -98,11 +98,19 @@ class IWAE(VAE):
             seed=seed,
             **kwargs,
         )
-        self.num_training_samples = at_least("num_training_samples", num_training_samples, 1)
         self.gradient = gradient
         if gradient not in GRADIENTS:
             raise ValueError(f"gradient is {gradient!r}; one of {GRADIENTS} is wanted.")
-        if gradient != "straight" and self.num_training_samples == 1:
+        self.take_samples(num_training_samples)
+
+    def take_samples(self, num_training_samples):
+        """Go on with the bound of so many samples; a compiled step has to be made anew to see it.
+
+        Raises:
+            ValueError: for less than 1, or for 1 with the doubly reparameterized gradient.
+        """
+        self.num_training_samples = at_least("num_training_samples", num_training_samples, 1)
+        if self.gradient != "straight" and self.num_training_samples == 1:
             raise ValueError(
                 "num_training_samples is 1, where the bound is the VAE's and its KL has no sample to reparameterize "
                 'twice; pass gradient="straight" or more samples.'

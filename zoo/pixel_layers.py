@@ -133,8 +133,8 @@ class MaskedConv2D(PixelLayer):
 
     def call(self, u, classes=None):
         if self.above:
-            # One convolution, whose kernel is 0 right of the pixel: the gradient of the slice that two would need, of
-            # all rows but the last, takes longer than everything else.
+            # One convolution, whose kernel is 0 right of the pixel: two would need a slice, all rows but the last, the
+            # gradient of which takes as long on a CPU as the convolutions.
             of_row = tf.pad(self.masked_kernel_of_row(), [[0, self.reach], [0, 0], [0, 0]])
             kernel = tf.concat([self.cast(self.kernel_above), of_row[None]], axis=0)
             v = convolution_of_rows(tf.pad(u, [[0, 0], [self.above, 0], [0, 0], [0, 0]]), kernel)
