@@ -22,7 +22,7 @@ from export import card, verify
 from export.__main__ import main as export_command
 from training import evaluate, sample
 from training.__main__ import main as train_command
-from training.callbacks import state_of
+from training.checkpoints import state_of
 from training.evaluate import evaluate as evaluate_run
 from training.evaluate import value_text
 from training.evaluation import adversarial

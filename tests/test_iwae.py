@@ -14,7 +14,8 @@ from absl.testing import parameterized
 from scipy.special import logsumexp
 
 import zoo
-from training.callbacks import FinishEpoch, SamplesAtFirst, state_of
+from training.callbacks import FinishEpoch, SamplesAtFirst
+from training.checkpoints import state_of
 from training.recipes import RECIPES
 from training.train import build, in_stages, train
 

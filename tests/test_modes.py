@@ -476,13 +476,41 @@ class StackedTest(tf.test.TestCase):
         equal = np.mean(first[:, 0, 0, 0] == first[:, 0, 0, 1])  # the channels are independent: 1/7
         self.assertBetween(equal, 0.07, 0.22)
 
-    def test_study_end_to_end_and_resume(self):
+    def few(self):
+        """Few and small: what a test sets in the study."""
         digits = load_data("digits").gray("train")[:200]
         images = np.pad(digits.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2), (0, 0)))
         data = Data("mnist", dict.fromkeys(SPLITS, (255 * images).astype("uint8")), {}, 255)
+        return mock.patch.multiple(stacked_mnist, NUM_SAMPLES=60, BATCH=8, TURN=1, load_data=lambda name: data)
+
+    def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(self):
+        whole, stopped = (Path(self.get_temp_dir()) / name for name in ("whole", "stopped"))
+        arguments = {"methods": ["r3gan"], "iterations": 3, "workers": 0}
+        checkpoint = stopped / "r3gan_0.checkpoint.npz"
+
+        def stop_after_the_first_turn(callback, epoch, logs=None, keep=stacked_mnist.Checkpoint.on_epoch_end):
+            keep(callback, epoch)
+            raise KeyboardInterrupt
+
+        with self.few():
+            stacked_mnist.run(whole, **arguments)
+            stop = mock.patch.object(stacked_mnist.Checkpoint, "on_epoch_end", stop_after_the_first_turn)
+            with stop, self.assertRaises(KeyboardInterrupt):
+                stacked_mnist.run(stopped, **arguments)
+            self.assertTrue(checkpoint.exists())
+            with self.assertRaisesRegex(ValueError, "iterations was 3, now 4"):
+                stacked_mnist.run(stopped, **{**arguments, "iterations": 4})
+            stacked_mnist.run(stopped, **arguments)
+        self.assertFalse(checkpoint.exists())
+        samples = []
+        for folder in (whole, stopped):
+            with np.load(folder / "r3gan_0.npz", allow_pickle=False) as file:
+                samples.append(file["samples"])
+        self.assertAllEqual(*samples)
+
+    def test_study_end_to_end_and_resume(self):
         folder = Path(self.get_temp_dir()) / "stacked"
-        few = {"NUM_SAMPLES": 60, "BATCH": 8, "load_data": lambda name: data}
-        with mock.patch.multiple(stacked_mnist, **few):
+        with self.few():
             arguments = {"methods": ["r3gan", "pacgan3"], "iterations": 2, "workers": 0}
             result = stacked_mnist.run(folder, **arguments)
             self.assertEqual(stacked_mnist.run(folder, **arguments), result)

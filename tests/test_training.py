@@ -23,7 +23,7 @@ from PIL import Image
 import zoo
 from training import evaluate, results, sample
 from training.__main__ import main as train_command
-from training.callbacks import state_of
+from training.checkpoints import state_of
 from training.evaluate import evaluate as evaluate_run
 from training.files import locked, replacing
 from training.pictures import grid

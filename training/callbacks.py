@@ -5,7 +5,6 @@ import time
 
 import keras
 
-import zoo
 from training.pictures import draw_by_class, save_reconstructions, save_samples
 from training.run_folder import best_epoch, out_of_patience
 
@@ -81,7 +80,7 @@ class FinishEpoch(keras.callbacks.Callback):
         if self.is_best(epoch):
             self.run.write_model(self.model)
         self.seconds += time.monotonic() - self.started
-        self.run.save_checkpoint(state_of(self.model), self.history, self.seconds, self.model.stop_training)
+        self.run.save_checkpoint(self.model, self.history, self.seconds, self.model.stop_training)
         if out_of_patience(self.history, self.recipe.warm_up_epochs, self.recipe.patience):
             self.model.stop_training = True
 
@@ -100,14 +99,3 @@ class FinishEpoch(keras.callbacks.Callback):
             labels = (self.labels[:RECONSTRUCTIONS],) if needs_labels else ()
             reconstructions = self.model.reconstruct(originals, *labels)
             save_reconstructions(originals, reconstructions, self.run.samples_path / "reconstructions.png")
-
-
-def state_of(model):
-    """Every variable that the next epoch depends on, in a fixed order: weights, draws, metrics, optimizers if any."""
-    return [*model.variables, *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables)]
-
-
-def optimizers_of(model):
-    if isinstance(model, zoo.Adversarial):
-        return [model.optimizers[player] for player in model.players]
-    return [model.optimizer] if model.optimizer else []

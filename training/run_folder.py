@@ -13,22 +13,17 @@ A checkpoint is the commit point of an epoch: everything else can be made again 
 
 import csv
 import io
-import json
-import zipfile
-import zlib
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
 import zoo
+from training import checkpoints
 from training.data import SPLITS
 from training.files import read_json, replacing, write_json, write_text
 from training.recipe import Recipe
 from zoo.version import versions
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")  # what decides the numbers
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 class RunFolder:
@@ -94,52 +89,29 @@ class RunFolder:
 
     # Checkpoints.
 
-    def save_checkpoint(self, variables, history, seconds, stopped):
+    def save_checkpoint(self, model, history, seconds, stopped):
         """Everything that the next epoch depends on, atomically; then history.csv, which is made from it.
 
         stopped: whether the model itself ended the training, as k-means does where no assignment has changed.
         """
-        arrays = {f"{index:04d}": variable.numpy() for index, variable in enumerate(variables)}
-        progress = json.dumps({"history": history, "seconds": seconds, "stopped": stopped})
-        with replacing(self.checkpoint_path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, progress=np.array(progress), **arrays)
+        checkpoints.save(self.checkpoint_path, model, {"history": history, "seconds": seconds, "stopped": stopped})
         self.write_history(history)
-
-    def read_checkpoint(self):
-        """(arrays, history, seconds, stopped) of the last finished epoch; None if there is none."""
-        if not self.checkpoint_path.exists():
-            return None
-        try:
-            with np.load(self.checkpoint_path, allow_pickle=False) as file:
-                progress = json.loads(str(file["progress"]))
-                arrays = [file[f"{index:04d}"] for index in range(len(file.files) - 1)]
-        except UNREADABLE as error:
-            raise ValueError(
-                f"{self.checkpoint_path} is damaged ({error}); remove {self.path} and train anew."
-            ) from None
-        return arrays, progress["history"], progress["seconds"], progress.get("stopped", False)
 
     def progress(self):
         """(history, seconds) of the finished epochs: rows of metrics, and the time they took."""
-        checkpoint = self.read_checkpoint()
+        checkpoint = checkpoints.read(self.checkpoint_path)
         if checkpoint is None:
             raise ValueError(f"{self.path} has no finished epoch; train it first.")
-        _, history, seconds, _ = checkpoint
-        return history, seconds
+        _, progress = checkpoint
+        return progress["history"], progress["seconds"]
 
-    def restore_checkpoint(self, variables):
-        """Set `variables`; return (history, seconds, stopped) of the last finished epoch, ([], 0.0, False) if none."""
-        checkpoint = self.read_checkpoint()
-        if checkpoint is None:
+    def restore_checkpoint(self, model):
+        """Set the model's state; (history, seconds, stopped) of the last finished epoch, ([], 0.0, False) if none."""
+        progress = checkpoints.restore(self.checkpoint_path, model)
+        if progress is None:
             return [], 0.0, False
-        arrays, history, seconds, stopped = checkpoint
-        shapes, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
-        if shapes != wanted:
-            raise ValueError(f"{self.checkpoint_path} is of another model; remove {self.path} and train anew.")
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        self.write_history(history)
-        return history, seconds, stopped
+        self.write_history(progress["history"])
+        return progress["history"], progress["seconds"], progress.get("stopped", False)
 
     def write_history(self, history):
         text = io.StringIO()

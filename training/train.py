@@ -7,7 +7,7 @@ import sys
 import keras
 
 import zoo
-from training.callbacks import FinishEpoch, SamplesAtFirst, StopAtNotFiniteLoss, state_of
+from training.callbacks import FinishEpoch, SamplesAtFirst, StopAtNotFiniteLoss
 from training.data import evaluation_batches, load_data, steps_per_epoch, training_batches
 from training.files import locked
 from training.pictures import save_figures
@@ -46,7 +46,7 @@ def train(recipe, workdir, verbose="auto"):
     run.create()
     with locked(run.path):
         run.stamp(recipe, data)
-        history, seconds, stopped = run.restore_checkpoint(state_of(model))
+        history, seconds, stopped = run.restore_checkpoint(model)
         if history:
             logger.info("%s: going on after epoch %d", run.path, len(history))
         held_out = data.examples("validation", recipe.binarization)

@@ -7,11 +7,13 @@ The protocol of Metz et al. 2017 (Unrolled Generative Adversarial Networks, sect
 et al. 2018 (PacGAN) has it, with networks of this zoo: codes of 256 numbers; a dense layer to 4x4 images of 64
 channels, doubled to 32 and 16 channels and to the image; a discriminator of 4, 8 and 16 channels; triples drawn anew
 for every batch. 26,000 samples are measured, and as many real triples, whose KL is not 0: they are finite, and MNIST
-has more ones than fives. Each run leaves WORKDIR/METHOD_SEED.json and .npz; a stopped study goes on where it stopped.
+has more ones than fives. Each run leaves WORKDIR/METHOD_SEED.json and .npz, and METHOD_SEED.checkpoint.npz until then;
+a stopped study goes on where it stopped.
 """
 
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
+from training import checkpoints
 from training.callbacks import StopAtNotFiniteLoss
 from training.data import generator, load_data, near
 from training.evaluation.features import classifier_of
@@ -29,13 +32,14 @@ from training.files import locked, read_json, replacing, write_json
 from training.pictures import grid
 from training.run_folder import PACKAGES, refuse_other
 from training.studies import refuse_unpublished, write_result
-from training.studies.mode_collapse import TURN, mean_and_standard_error, optimizer, whole_numbers
+from training.studies.mode_collapse import mean_and_standard_error, optimizer, whole_numbers
 from training.studies.mode_collapse_protocols import FALLING, Adam, both
 from training.studies.workers import Job, do_all
 from zoo.version import versions
 
 NUM_MODES, NUM_SAMPLES = 1000, 26_000
 ITERATIONS, BATCH = 25_000, 128  # packs, for a GAN of packs
+TURN = 250  # iterations between two checkpoints
 SEEDS = (0,)
 DIGITS = {"modes": 1, "reverse_kl": 3, "cpu_seconds": 0}  # metrics of the table, and their decimals
 PICTURED = 10  # samples of each method in the figure
@@ -98,6 +102,17 @@ class Run(Job):
         return json.loads(json.dumps(settings))
 
     @property
+    def checkpoint_path(self):
+        return self.folder / f"{self.name}.checkpoint.npz"
+
+    def refuse_other_settings(self):
+        """A ValueError if the result or the checkpoint that is there is of other ones."""
+        if self.result_path.exists():
+            refuse_other("setting", self.result_path, read_json(self.result_path)["settings"], self.settings())
+        elif checkpoint := checkpoints.read(self.checkpoint_path):
+            refuse_other("setting", self.checkpoint_path, checkpoint[1]["settings"], self.settings())
+
+    @property
     def batch_size(self):
         """Images a step: `BATCH` packs."""
         return BATCH * METHODS[self.method][2].get("pack", 1)
@@ -125,8 +140,7 @@ def run(workdir, methods=None, seeds=SEEDS, iterations=ITERATIONS, workers=2, re
     runs = [Run(name, seed, iterations, workdir) for seed in seeds for name in methods or METHODS]
     with locked(workdir):
         for each in runs:
-            if each.result_path.exists():
-                refuse_other("setting", each.result_path, read_json(each.result_path)["settings"], each.settings())
+            each.refuse_other_settings()
         failed = do_all([each for each in runs if not each.result_path.exists()], do, in_words, workers)
     done = [each for each in runs if each.result_path.exists()]
     rows = [read_json(each.result_path)["row"] for each in done]
@@ -154,21 +168,22 @@ def do(run):
     """Train, measure, write; the row of the result."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(run.seed)
-    started, cpu_started = time.monotonic(), time.process_time()
     model = compiled(run)
+    checkpoint = Checkpoint(run, model)
     diverged = False
     try:
-        train(model, run)
+        train(model, run, checkpoint)
     except FloatingPointError as error:
         log.info("%s: %s", run.name, error)
         diverged = True
-    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu_started}
+    seconds = checkpoint.seconds()
     samples = np.nan_to_num(model.sample(NUM_SAMPLES, seed=run.seed))
     with replacing(run.samples_path) as temporary:
         np.savez(temporary, samples=samples[:PICTURED])
     row = {"method": run.method, "seed": run.seed, **modes_of_images(samples), "diverged": diverged}
     row |= {name: round(value, 1) for name, value in seconds.items()}
     write_json(run.result_path, {"settings": run.settings(), "versions": versions(*PACKAGES), "row": row})
+    run.checkpoint_path.unlink(missing_ok=True)
     return row
 
 
@@ -182,26 +197,52 @@ def compiled(run):
     return model
 
 
-def train(model, run):
-    turn = min(TURN, run.iterations)
+def train(model, run, checkpoint):
+    turn = math.gcd(run.iterations, TURN)
     model.fit(
-        stacked_batches(load_data("mnist").images["train"], run.batch_size, run.seed),
+        stacked_batches(load_data("mnist").images["train"], run.batch_size, run.seed, checkpoint.turns * turn),
         steps_per_epoch=turn,
-        epochs=-(-run.iterations // turn),
-        callbacks=[StopAtNotFiniteLoss()],
+        epochs=run.iterations // turn,
+        initial_epoch=checkpoint.turns,
+        callbacks=[StopAtNotFiniteLoss(), checkpoint],
         verbose=0,
     )
 
 
-def stacked_batches(digits, batch_size, seed):
-    """Endless batches of triples of `digits` uint8 [N, height, width, 1]: float32 [batch_size, height, width, 3]."""
+class Checkpoint(keras.callbacks.Callback):
+    """After each turn: the state of the model, how many turns are done, and the time that they took."""
+
+    def __init__(self, run, model):
+        super().__init__()
+        self.run = run
+        progress = checkpoints.restore(run.checkpoint_path, model)
+        if progress:
+            log.info("%s: going on after iteration %d", run.name, progress["turns"] * math.gcd(run.iterations, TURN))
+        self.turns = progress["turns"] if progress else 0
+        self.before = progress["seconds"] if progress else {"seconds": 0.0, "cpu_seconds": 0.0}
+        self.started = {"seconds": time.monotonic(), "cpu_seconds": time.process_time()}
+
+    def seconds(self):
+        now = {"seconds": time.monotonic(), "cpu_seconds": time.process_time()}
+        return {name: self.before[name] + now[name] - self.started[name] for name in now}
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = {"settings": self.run.settings(), "turns": epoch + 1, "seconds": self.seconds()}
+        checkpoints.save(self.run.checkpoint_path, self.model, progress)
+
+
+def stacked_batches(digits, batch_size, seed, first=0):
+    """Endless batches of triples of `digits` uint8 [N, height, width, 1]: float32 [batch_size, height, width, 3].
+
+    first: how many batches are left out, as a training that goes on has seen them.
+    """
     digits = tf.constant(digits[..., 0])
 
     def batch(step):
         index = tf.random.stateless_uniform((batch_size, 3), (seed, step), maxval=len(digits), dtype=tf.int32)
         return tf.cast(tf.transpose(tf.gather(digits, index), (0, 2, 3, 1)), tf.float32) / 255.0
 
-    return tf.data.Dataset.counter().map(batch).prefetch(2)
+    return tf.data.Dataset.counter(first).map(batch).prefetch(2)
 
 
 # The measure.
