@@ -231,13 +231,25 @@ DIAGONAL_BILSTM_BINARIZED_MNIST = Recipe(
     decay=True,
 )
 
+# Kernels of 7 x 7 are worth their price, and few features: after 200 s the plain one stands at 89.9 nats, with 7 layers
+# of 3 x 3, which see 10 rows up in the place of 15, at 93; the gated one at 88.0, with 32 features and 5 x 5 at 91.1.
 PIXEL_CNN_BINARIZED_MNIST = dataclasses.replace(
     DIAGONAL_BILSTM_BINARIZED_MNIST,
     name="pixel_cnn_binarized_mnist",
     summary="PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
     model="PixelCNN",
-    num_layers=7,
+    num_layers=4,
+    kernel_size=7,
     jit=False,
+)
+
+GATED_PIXEL_CNN_BINARIZED_MNIST = dataclasses.replace(
+    PIXEL_CNN_BINARIZED_MNIST,
+    name="gated_pixel_cnn_binarized_mnist",
+    summary="gated PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
+    gated=True,
+    num_layers=5,
+    units=8,
 )
 
 PIXELS_OF_BINARIZED_MNIST = (
@@ -250,25 +262,14 @@ PIXELS_OF_BINARIZED_MNIST = (
         num_layers=3,
     ),
     PIXEL_CNN_BINARIZED_MNIST,
-    dataclasses.replace(
-        DIAGONAL_BILSTM_BINARIZED_MNIST,
-        name="gated_pixel_cnn_binarized_mnist",
-        summary="gated PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
-        model="PixelCNN",
-        gated=True,
-        num_layers=5,
-        units=16,
-        jit=False,
-    ),
+    GATED_PIXEL_CNN_BINARIZED_MNIST,
 )
 
-
-# As many epochs as an hour and a half holds on one of two busy cores.
 SHORT_EPOCHS = {
     "diagonal_bilstm_binarized_mnist": 15,
     "row_lstm_binarized_mnist": 10,
-    "pixel_cnn_binarized_mnist": 15,
-    "gated_pixel_cnn_binarized_mnist": 11,
+    "pixel_cnn_binarized_mnist": 25,
+    "gated_pixel_cnn_binarized_mnist": 17,
 }
 
 
@@ -290,7 +291,7 @@ PIXELS_OF_MNIST = tuple(
         epochs=4,
     )
     for family, architecture, recipe in (
-        ("pixel_cnn", "PixelCNN", PIXEL_CNN_BINARIZED_MNIST),
+        ("pixel_cnn", "gated PixelCNN", GATED_PIXEL_CNN_BINARIZED_MNIST),
         ("pixel_rnn", "PixelRNN, Diagonal BiLSTM,", DIAGONAL_BILSTM_BINARIZED_MNIST),
     )
 )

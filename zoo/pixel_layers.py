@@ -62,6 +62,7 @@ class PixelLayer(keras.layers.Layer):
     """What the layers share: nothing above the first row and left of the first pixel, unless they say otherwise."""
 
     kept_size = 0  # m; a layer that keeps nothing of a pixel gives None
+    class_kernel = None  # [num_classes, n], of a layer whose output labels shift
 
     def first_rows(self, batch, width):
         return ()
@@ -84,7 +85,9 @@ class PixelLayer(keras.layers.Layer):
 
     def class_shift(self, classes):
         """What the labels add to the `above` of every pixel: [batch, 1, n]; 0.0 without labels."""
-        return 0.0
+        if classes is None or self.class_kernel is None:
+            return 0.0
+        return tf.matmul(classes, self.cast(self.class_kernel))[:, None]
 
 
 class MaskedConv2D(PixelLayer):
@@ -145,9 +148,6 @@ class MaskedConv2D(PixelLayer):
             v = tf.tensordot(u, self.masked_kernel_of_row()[0], 1)  # which XLA does faster than a convolution
         v += self.cast(self.bias)
         return v if classes is None else v + self.class_shift(classes)[:, None]
-
-    def class_shift(self, classes):
-        return 0.0 if classes is None else tf.matmul(classes, self.cast(self.class_kernel))[:, None]
 
     # One pixel at a time. What is above and left of the image is 0.
 
@@ -352,9 +352,6 @@ class Vertical(PixelLayer):
     def gated(self, rows, shift):
         """[batch, n + reach, width, in] -> [batch, n, width, units]; one row more in the first layer."""
         return gate(convolution_of_rows(rows, self.cast(self.kernel)) + self.cast(self.bias) + shift)
-
-    def class_shift(self, classes):
-        return 0.0 if classes is None else tf.matmul(classes, self.cast(self.class_kernel))[:, None]
 
     def first_rows(self, batch, width):
         return (tf.zeros((batch, self.reach, width, self.size_in), self.compute_dtype),)
