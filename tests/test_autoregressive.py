@@ -19,7 +19,8 @@ from export import manifest, onnx_graph
 from training.data import load_data
 from training.evaluate import evaluate
 from training.recipes import recipe_named
-from training.results import draw_nats_against_hours
+from training.results import draw_nats_against_hours, study_table
+from training.studies import completion
 from training.train import train
 from zoo.pixel_layers import mask_of_pixel
 from zoo.spatial_lstms import apart, scan, side_by_side, skew, unskew
@@ -402,8 +403,9 @@ class LearningTest(tf.test.TestCase, parameterized.TestCase):
 class RunTest(tf.test.TestCase):
     def test_a_run_is_measured_exactly_and_its_curve_is_drawn(self):
         folder = Path(self.get_temp_dir())
-        small_recipe = {"epochs": 2, "units": 4, "num_layers": 1, "head": 8, "batch_size": 100}
-        run = train(dataclasses.replace(recipe_named("pixel_cnn_digits"), **small_recipe), folder / "run", verbose=0)
+        sizes = {"epochs": 2, "units": 4, "num_layers": 1, "head": 8, "batch_size": 100}
+        recipe = dataclasses.replace(recipe_named("pixel_cnn_digits"), **sizes)
+        run = train(recipe, folder / "run", verbose=0)
         with mock.patch("training.evaluation.quality.NUM_IMAGES", 20):
             evaluation = evaluate(run.path)
         metrics, data = evaluation["metrics"], load_data("digits")
@@ -414,6 +416,18 @@ class RunTest(tf.test.TestCase):
         self.assertAllClose(metrics["bits_per_dimension"], -mean / (64 * np.log(2)), rtol=1e-6)
         self.assertLen(metrics["validation_nll"], 2)
         self.assertLess(metrics["validation_nll"][1], metrics["validation_nll"][0])
+
+        with mock.patch.object(completion, "recipe_named", lambda name: recipe):
+            result = completion.run(folder, "pixel_cnn_digits", run.path)
+            with self.assertRaisesRegex(ValueError, "leave --record out"):
+                completion.run(folder, "pixel_cnn_digits", run.path, record=folder)
+        halves = result["metrics"]
+        self.assertAllClose(halves["upper_of_originals"] + halves["lower_given_upper_of_originals"], mean, rtol=1e-6)
+        self.assertAllClose(halves["upper_of_draws"], halves["upper_of_originals"], rtol=1e-6)  # it is given
+        self.assertTrue((folder / "completion.png").read_bytes().startswith(b"\x89PNG"))
+        _, _, originals, draws, _, caption = study_table(folder, "completion").splitlines()
+        self.assertEqual([line.count("|") for line in (originals, draws)], [4, 4])
+        self.assertIn("digits test, 300 images", caption)
 
         draw_nats_against_hours(folder)
         self.assertFalse((folder / "nats_against_hours.png").exists())  # nothing is recorded

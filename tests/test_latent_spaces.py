@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from training.results import latent_spaces_table
+from training.results import study_table
 from training.studies import latent_spaces as study
 
 
@@ -45,12 +45,12 @@ class CodesTest(tf.test.TestCase):
 class TableTest(tf.test.TestCase):
     def test_every_line_has_as_many_cells_in_markdown(self):
         folder = Path(self.get_temp_dir())
-        self.assertEqual(latent_spaces_table(folder), "")
+        self.assertEqual(study_table(folder, "latent_spaces"), "")
         row = {"name": "VAE", "expected": None, "chance": 0.1, **dict.fromkeys(study.METRICS, 0.125)}
         test = {"name": "mnist", "split": "test", "num_examples": 10_000, "sha256": "ab" * 32}
         result = {"rows": [row], "data": {"test": test}, "protocol": {"epochs": 30}}
         (folder / "latent_spaces.json").write_text(json.dumps(result))
-        header, rule, line, _, caption = latent_spaces_table(folder).splitlines()
+        header, rule, line, _, caption = study_table(folder, "latent_spaces").splitlines()
         self.assertLen({each.replace("\\|", "").count("|") for each in (header, rule, line)}, 1)
         self.assertIn("| VAE | 12.5% | 12.5% | 0.1250 |", line)
         self.assertIn("10.0%; 30 epochs, sha256 abababab", caption)

@@ -1,7 +1,6 @@
 """Recorded results and the README's tables made from them.
 
-results/ holds RECIPE.json, bench_*.json, onnx_on_gpu.json, of the studies parzen.json and mode_collapse_PROTOCOL.json,
-and torch_fidelity_ARTIFACT.json.
+results/ holds RECIPE.json, bench_*.json, onnx_on_gpu.json, STUDY.json, and torch_fidelity_ARTIFACT.json.
 python -m training.results README.md    rewrites each table between its two markers, and, where autoregressive models
 are among the results, results/nats_against_hours.png
 """
@@ -297,20 +296,18 @@ def mode_collapse_table(folder, protocol):
     return "\n".join([*lines, "", *captions.values()])
 
 
-def latent_spaces_table(folder):
-    """Markdown: a row per model of the study latent_spaces."""
+def study_table(folder, study, *of):
+    """Markdown: the table of a study as it shows it in the terminal; `of`: which, of a study that has several."""
     from training.files import read_json
-    from training.studies.latent_spaces import caption, table_rows
+    from training.studies import study_named
 
-    path = Path(folder) / "latent_spaces.json"
+    path = Path(folder) / f"{study}.json"
     if not path.exists():
         return ""
-    result = read_json(path)
-    header, *rows = table_rows(result)
-    header = [cell.replace("|", "\\|") for cell in header]  # of q(z|y): in Markdown it would end the cell
+    result, module = read_json(path), study_named(study)
+    header, *rows = ([cell.replace("|", "\\|") for cell in cells] for cells in module.table_rows(result, *of))
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-    test, epochs = result["data"]["test"], result["protocol"]["epochs"]
-    return "\n".join([*lines, "", f"{caption(result)}; {epochs} epochs, sha256 {test['sha256'][:8]}."])
+    return "\n".join([*lines, "", f"{module.caption(result, *of)}."])
 
 
 def duration(seconds):
@@ -371,7 +368,8 @@ TABLES = {  # the name between the markers
     "gpu": gpu_table,
     "parzen": parzen_table,
     "torch-fidelity": torch_fidelity_table,
-    "latent spaces": latent_spaces_table,
+    "latent spaces": partial(study_table, study="latent_spaces"),
+    "completion": partial(study_table, study="completion"),
     "theory": theory_table,
     "dirac gan": dirac_gan_table,
     "mode collapse quick": partial(mode_collapse_table, protocol="quick"),

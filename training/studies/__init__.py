@@ -5,6 +5,7 @@ A study is a module here with
     run(workdir, **flags)   the study itself; returns and writes WORKDIR/NAME.json, with WORKDIR/NAME.png beside, where
                             NAME is what the result says at "study", if it is not the name of the module
     show(result)            the result as a table in the terminal
+and, where the README shows it, table_rows(result), whose first row is the header, and caption(result).
 """
 
 import importlib
@@ -39,10 +40,27 @@ def refuse_unpublished(protocol, published):
         raise ValueError("These are not the settings of the recorded results; leave --record out.")
 
 
-def write_result(result, workdir, record=None):
-    """Write WORKDIR/NAME.json, where NAME is the study of the result, and with `record` RECORD/NAME.json."""
+def write_result(result, workdir, record=None, draw=None):
+    """Write WORKDIR/NAME.json, where NAME is the study of the result, and with `record` RECORD/NAME.json.
+
+    draw: path -> None, draws a figure that belongs to the result, NAME.png beside each.
+    """
     from training.files import write_json
 
-    for folder in filter(None, (workdir, record)):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_json(Path(folder) / f"{result['study']}.json", result)
+    for folder in map(Path, filter(None, (workdir, record))):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{result['study']}.json", result)
+        if draw:
+            draw(folder / f"{result['study']}.png")
+
+
+def show_table(title, rows, caption):
+    """In the terminal: `rows` of cells, the first of which is the header."""
+    from rich.console import Console
+    from rich.table import Table
+
+    header, *lines = rows
+    table = Table(*header, title=title, caption=caption)
+    for cells in lines:
+        table.add_row(*cells)
+    Console().print(table)

@@ -7,6 +7,7 @@ log p(lower | upper) = sum over the lower pixels of log p(x_i | x_<i), exact.
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ from training.data import load_data
 from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from training.train import train
 from zoo.version import versions
 
 DEFAULT = "diagonal_bilstm_binarized_mnist_short"
 QUICK = {"recipe": "pixel_rnn_digits", "epochs": 3}
 IMAGES, COMPLETIONS = 10, 8
-MEASURED = 500  # test images of the table
+MEASURED = 500  # test images of the table, or all if they are fewer
 
 
 def add_flags(parser):
@@ -34,7 +35,7 @@ def add_flags(parser):
 def run(workdir, recipe=DEFAULT, run=None, quick=False, record=None):
     """Train the recipe, or take the model of `run`; measure and draw completions of test images.
 
-    Writes WORKDIR/completion.json and .png, and with `record` RECORD/completion.json. Returns what the JSON holds:
+    Writes WORKDIR/completion.json and .png, and with `record` the same in RECORD. Returns what the JSON holds:
     recipe, data (the identity of the test split), versions, seconds, metrics.
     """
     started = time.monotonic()
@@ -47,8 +48,9 @@ def run(workdir, recipe=DEFAULT, run=None, quick=False, record=None):
     if not hasattr(model, "complete"):
         raise ValueError(f"{recipe.name} trains a {recipe.model}, which completes no images; choose another --recipe.")
     data = load_data(recipe.data, recipe.data_path)
-    images = data.examples("test", recipe.binarization).astype("float32")[:MEASURED]
-    labels = data.labels_of("test")[:MEASURED] if model.num_classes else None
+    images = data.examples("test", recipe.binarization).astype("float32")
+    measured = evenly(len(images), MEASURED)  # the fixed binarization comes sorted by class
+    images, labels = images[measured], data.labels_of("test")[measured] if model.num_classes else None
     mask = np.zeros(model.event_shape, "float32")
     mask[: model.event_shape[0] // 2] = 1.0
 
@@ -67,10 +69,14 @@ def run(workdir, recipe=DEFAULT, run=None, quick=False, record=None):
         "seconds": round(time.monotonic() - started, 1),
         "metrics": {"num_images": len(images), **metrics},
     }
-    write_result(result, workdir, record)
     figure = rows_of_figure(model, images, mask, labels, recipe.seed)
-    save_grid(figure, Path(workdir) / "completion.png", columns=COMPLETIONS + 2)
+    write_result(result, workdir, record, partial(save_grid, figure, columns=COMPLETIONS + 2))
     return result
+
+
+def evenly(count, wanted):
+    """`wanted` indices of `count` examples, spread evenly, or all of them."""
+    return np.linspace(0, count - 1, min(count, wanted)).round().astype(int)
 
 
 def halves(model, images, mask, labels):
@@ -93,8 +99,9 @@ def nats_of_pixels(logits, images, num_levels):
 
 
 def rows_of_figure(model, images, mask, labels, seed):
-    """A row for each of `IMAGES`, row after row: the original, the given half on gray, and `COMPLETIONS` draws."""
-    chosen = np.arange(IMAGES) if labels is None else np.array([np.flatnonzero(labels == y)[0] for y in range(IMAGES)])
+    """A row for each of `IMAGES`, of each class if there are labels: the original, the given half, `COMPLETIONS`."""
+    first = [] if labels is None else [np.flatnonzero(labels == y)[0] for y in range(IMAGES)]
+    chosen = np.array(first or evenly(len(images), IMAGES))
     repeated = np.repeat(images[chosen], COMPLETIONS, axis=0)
     given = None if labels is None else np.repeat(labels[chosen], COMPLETIONS)
     completed = model.complete(repeated, mask, labels=given, seed=seed + 1)
@@ -106,14 +113,20 @@ def rows_of_figure(model, images, mask, labels, seed):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
+    show_table(f"Completions by {result['recipe']}", table_rows(result), caption(result))
 
-    metrics, data = result["metrics"], result["data"]
-    table = Table(
-        "images", "log p(upper half)", "log p(lower | upper)", title=f"Completions by {result['recipe']}, nats"
-    )
+
+def table_rows(result):
+    """A list of cells, of a header and of a line for the originals and one for the draws."""
+    yield ["images", "log p(upper half)", "log p(lower half given upper)"]
+    metrics = result["metrics"]
     for which in ("originals", "draws"):
-        table.add_row(which, f"{metrics[f'upper_of_{which}']:.2f}", f"{metrics[f'lower_given_upper_of_{which}']:.2f}")
-    table.caption = f"{data['name']} {data['split']}, the first {metrics['num_images']} images"
-    Console().print(table)
+        yield [which, f"{metrics[f'upper_of_{which}']:.2f}", f"{metrics[f'lower_given_upper_of_{which}']:.2f}"]
+
+
+def caption(result):
+    data = result["data"]
+    return (
+        f"{data['name']} {data['split']}, {result['metrics']['num_images']} images, sha256 "
+        f"{data['sha256'][:8]}; {result['recipe']}, seed {result['seed']}; nats"
+    )

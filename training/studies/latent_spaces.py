@@ -24,7 +24,7 @@ from training.evaluation.latent import codes_of, latent_metrics, prior_codes
 from training.pictures import grid, save_figure
 from training.recipe import Recipe
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from training.train import train
 from zoo.version import versions
 
@@ -122,14 +122,7 @@ def run(workdir, quick=False, seed=FULL.seed, record=None):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
-    header, *lines = table_rows(result)
-    table = Table(*header, title="What two-dimensional codes tell, and how they lie", caption=caption(result))
-    for cells in lines:
-        table.add_row(*cells)
-    Console().print(table)
+    show_table("What two-dimensional codes tell, and how they lie", table_rows(result), caption(result))
 
 
 def table_rows(result):
@@ -144,10 +137,10 @@ def cell(name, value):
 
 
 def caption(result):
-    test = result["data"]["test"]
+    test, epochs = result["data"]["test"], result["protocol"]["epochs"]
     return (
         f"{test['name']} {test['split']}, {test['num_examples']:,} images; always naming the most frequent class is "
-        f"right in {result['rows'][0]['chance']:.1%}"
+        f"right in {result['rows'][0]['chance']:.1%}; {epochs} epochs, sha256 {test['sha256'][:8]}"
     )
 
 

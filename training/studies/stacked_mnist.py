@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -31,7 +32,7 @@ from training.evaluation.modes import modes_of_classes
 from training.files import locked, read_json, replacing, write_json
 from training.pictures import grid
 from training.run_folder import PACKAGES, refuse_other
-from training.studies import refuse_unpublished, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from training.studies.mode_collapse import mean_and_standard_error, optimizer, whole_numbers
 from training.studies.mode_collapse_protocols import FALLING, Adam, both
 from training.studies.workers import Job, do_all
@@ -156,8 +157,8 @@ def run(workdir, methods=None, seeds=SEEDS, iterations=ITERATIONS, workers=2, re
         "runs": rows,
         "failed": failed,
     }
-    write_result(result, workdir, None if failed else record)
-    save_grids({each.method: each.samples_path for each in reversed(done)}, workdir / "stacked_mnist.png")
+    pictured = {each.method: each.samples_path for each in reversed(done)}
+    write_result(result, workdir, None if failed else record, partial(save_grids, pictured))
     return result
 
 
@@ -281,7 +282,8 @@ def in_words(row):
 
 
 def table_rows(result):
-    """A list of cells for each line of the table: method, modes, KL, CPU seconds, published."""
+    """A list of cells, of a header and of a line for each method and the real triples."""
+    yield ["method", "modes", "KL", "CPU seconds", "published"]
     for row in result["summary"]:
         cells = [plus_minus(row[name], digits) for name, digits in DIGITS.items()]
         published = row["published"]
@@ -305,13 +307,7 @@ def caption(result):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("method", "modes", "KL", "CPU seconds", "published", caption=caption(result))
-    for cells in table_rows(result):
-        table.add_row(*cells)
-    Console().print(table)
+    show_table("Stacked MNIST", table_rows(result), caption(result))
     if result["failed"]:
         raise ValueError(f"{', '.join(result['failed'])} failed; the same command does them again.")
 

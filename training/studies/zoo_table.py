@@ -12,6 +12,7 @@ GAN and an AAE have none.
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from training.files import read_json
 from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES, RunFolder
-from training.studies import write_result
+from training.studies import show_table, write_result
 from training.train import train
 from zoo.version import versions
 
@@ -75,8 +76,8 @@ def run(workdir, families=None, data=DATA, record=None):
         "versions": versions(*PACKAGES),
         "rows": rows,
     }
-    write_result(result, workdir, record)
-    save_grid(np.concatenate(list(pictures.values())), Path(workdir) / "zoo_table.png", COLUMNS)
+    figure = np.concatenate(list(pictures.values()))
+    write_result(result, workdir, record, partial(save_grid, figure, columns=COLUMNS))
     return result
 
 
@@ -140,12 +141,5 @@ def caption(result, data_name):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
     for data_name in dict.fromkeys(row["data"]["name"] for row in result["rows"]):
-        header, *lines = table_rows(result, data_name)
-        table = Table(*header, title=data_name, caption=caption(result, data_name))
-        for cells in lines:
-            table.add_row(*cells)
-        Console().print(table)
+        show_table(data_name, table_rows(result, data_name), caption(result, data_name))
