@@ -421,7 +421,7 @@ class RunTest(tf.test.TestCase):
             result = completion.run(folder, "pixel_cnn_digits", run.path)
             with self.assertRaisesRegex(ValueError, "leave --record out"):
                 completion.run(folder, "pixel_cnn_digits", run.path, record=folder)
-        halves = result["metrics"]
+        halves = result["metrics"]  # float64 sums of the float32 logits of other batches
         self.assertAllClose(halves["upper_of_originals"] + halves["lower_given_upper_of_originals"], mean, rtol=1e-6)
         self.assertAllClose(halves["upper_of_draws"], halves["upper_of_originals"], rtol=1e-6)  # it is given
         self.assertTrue((folder / "completion.png").read_bytes().startswith(b"\x89PNG"))

@@ -49,7 +49,7 @@ CASES = (
     (
         "pixel_rnn",
         zoo.PixelRNN,
-        {"event_shape": (8, 8, 1), "cell": "row_lstm", "num_layers": 1, "units": 3, "head": 5, "first_kernel_size": 3}
+        {"event_shape": (8, 8, 1), "cell": "row_lstm", "num_layers": 2, "units": 3, "head": 5, "first_kernel_size": 3}
         | {"num_levels": 4},
     ),
     ("pca", zoo.PCA, {"event_shape": (8, 8, 1), "latent_dim": 3, "whiten": True, "solver": "randomized", "passes": 2}),

@@ -17,6 +17,7 @@ import zoo
 from training.callbacks import FinishEpoch, SamplesAtFirst
 from training.checkpoints import state_of
 from training.recipes import RECIPES
+from training.run_folder import RunFolder
 from training.train import build, in_stages, train
 
 GENERATOR = np.random.default_rng(9)
@@ -306,6 +307,7 @@ class ScheduleTest(tf.test.TestCase):
             stopped = mock.patch.object(FinishEpoch, "on_epoch_end", end_and_stop)
             with stopped, self.assertRaises(KeyboardInterrupt):
                 train(recipe, folder / "stopped", verbose=0)
+        self.assertLen(RunFolder(folder / "stopped").progress()[0], 2)  # it did not begin anew
         resumed = train(recipe, folder / "stopped", verbose=0)
         self.assertEqual(whole.history_path.read_bytes(), resumed.history_path.read_bytes())
         self.assertEqual(resumed.model().num_training_samples, 50)

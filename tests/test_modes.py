@@ -500,7 +500,9 @@ class StackedTest(tf.test.TestCase):
             self.assertTrue(checkpoint.exists())
             with self.assertRaisesRegex(ValueError, "iterations was 3, now 4"):
                 stacked_mnist.run(stopped, **{**arguments, "iterations": 4})
-            stacked_mnist.run(stopped, **arguments)
+            with mock.patch.object(stacked_mnist.Checkpoint, "on_epoch_end") as ended:
+                stacked_mnist.run(stopped, **arguments)
+        self.assertEqual([call.args[0] for call in ended.call_args_list], [1, 2])  # it did not begin anew
         self.assertFalse(checkpoint.exists())
         samples = []
         for folder in (whole, stopped):

@@ -30,7 +30,9 @@ def read(path):
         with np.load(path, allow_pickle=False) as file:
             return [file[f"{index:04d}"] for index in range(len(file.files) - 1)], json.loads(str(file["progress"]))
     except UNREADABLE as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it and train anew.") from None
+        raise ValueError(
+            f"{path} is damaged ({error}); remove it, with what else the run left, and train anew."
+        ) from None
 
 
 def restore(path, model):
@@ -41,7 +43,7 @@ def restore(path, model):
     arrays, progress = checkpoint
     variables = state_of(model)
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise ValueError(f"{path} is of another model; remove it and train anew.")
+        raise ValueError(f"{path} is of another model; remove it, with what else the run left, and train anew.")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return progress

@@ -296,8 +296,8 @@ def mode_collapse_table(folder, protocol):
     return "\n".join([*lines, "", *captions.values()])
 
 
-def study_table(folder, study, *of):
-    """Markdown: the table of a study as it shows it in the terminal; `of`: which, of a study that has several."""
+def study_table(folder, study):
+    """Markdown: the table of a study as it shows it in the terminal; "" if it is not recorded."""
     from training.files import read_json
     from training.studies import study_named
 
@@ -305,9 +305,9 @@ def study_table(folder, study, *of):
     if not path.exists():
         return ""
     result, module = read_json(path), study_named(study)
-    header, *rows = ([cell.replace("|", "\\|") for cell in cells] for cells in module.table_rows(result, *of))
+    header, *rows = ([cell.replace("|", "\\|") for cell in cells] for cells in module.table_rows(result))
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-    return "\n".join([*lines, "", f"{module.caption(result, *of)}."])
+    return "\n".join([*lines, "", f"{module.caption(result)}."])
 
 
 def duration(seconds):

@@ -99,7 +99,7 @@ def nats_of_pixels(logits, images, num_levels):
 
 
 def rows_of_figure(model, images, mask, labels, seed):
-    """A row for each of `IMAGES`, of each class if there are labels: the original, the given half, `COMPLETIONS`."""
+    """A row for each of `IMAGES`, a class each if labelled: original, given half on gray, `COMPLETIONS` draws."""
     first = [] if labels is None else [np.flatnonzero(labels == y)[0] for y in range(IMAGES)]
     chosen = np.array(first or evenly(len(images), IMAGES))
     repeated = np.repeat(images[chosen], COMPLETIONS, axis=0)

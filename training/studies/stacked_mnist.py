@@ -40,7 +40,7 @@ from zoo.version import versions
 
 NUM_MODES, NUM_SAMPLES = 1000, 26_000
 ITERATIONS, BATCH = 25_000, 128  # packs, for a GAN of packs
-TURN = 250  # iterations between two checkpoints
+TURN = 250  # iterations between two checkpoints, at the most
 SEEDS = (0,)
 DIGITS = {"modes": 1, "reverse_kl": 3, "cpu_seconds": 0}  # metrics of the table, and their decimals
 PICTURED = 10  # samples of each method in the figure
@@ -101,6 +101,11 @@ class Run(Job):
             "num_samples": NUM_SAMPLES,
         }
         return json.loads(json.dumps(settings))
+
+    @property
+    def turn(self):
+        """Iterations between two checkpoints: they divide those of the run."""
+        return math.gcd(self.iterations, TURN)
 
     @property
     def checkpoint_path(self):
@@ -199,27 +204,26 @@ def compiled(run):
 
 
 def train(model, run, checkpoint):
-    turn = math.gcd(run.iterations, TURN)
     model.fit(
-        stacked_batches(load_data("mnist").images["train"], run.batch_size, run.seed, checkpoint.turns * turn),
-        steps_per_epoch=turn,
-        epochs=run.iterations // turn,
-        initial_epoch=checkpoint.turns,
+        stacked_batches(load_data("mnist").images["train"], run.batch_size, run.seed, checkpoint.iterations),
+        steps_per_epoch=run.turn,
+        epochs=run.iterations // run.turn,
+        initial_epoch=checkpoint.iterations // run.turn,
         callbacks=[StopAtNotFiniteLoss(), checkpoint],
         verbose=0,
     )
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each turn: the state of the model, how many turns are done, and the time that they took."""
+    """After each turn: the state of the model, the iterations that are done, and the time that they took."""
 
     def __init__(self, run, model):
         super().__init__()
         self.run = run
         progress = checkpoints.restore(run.checkpoint_path, model)
+        self.iterations = progress["iterations"] if progress else 0
         if progress:
-            log.info("%s: going on after iteration %d", run.name, progress["turns"] * math.gcd(run.iterations, TURN))
-        self.turns = progress["turns"] if progress else 0
+            log.info("%s: going on after iteration %d", run.name, self.iterations)
         self.before = progress["seconds"] if progress else {"seconds": 0.0, "cpu_seconds": 0.0}
         self.started = {"seconds": time.monotonic(), "cpu_seconds": time.process_time()}
 
@@ -228,7 +232,8 @@ class Checkpoint(keras.callbacks.Callback):
         return {name: self.before[name] + now[name] - self.started[name] for name in now}
 
     def on_epoch_end(self, epoch, logs=None):
-        progress = {"settings": self.run.settings(), "turns": epoch + 1, "seconds": self.seconds()}
+        iterations = (epoch + 1) * self.run.turn
+        progress = {"settings": self.run.settings(), "iterations": iterations, "seconds": self.seconds()}
         checkpoints.save(self.run.checkpoint_path, self.model, progress)
 
 

@@ -52,7 +52,7 @@ def add_flags(parser):
 def run(workdir, families=None, data=DATA, record=None):
     """Train what is not trained, measure what is not measured; write WORKDIR/zoo_table.json and .png.
 
-    With `record` RECORD/zoo_table.json as well. Returns what it holds: study, seconds, versions, and rows, of each data
+    With `record` the same in RECORD. Returns what it holds: study, seconds, versions, and rows, of each data
     set and family: recipe, seed, data (the identity of the test split), minutes, epochs, parameters,
     seconds_per_sample, features (network and sha256), metrics (see `training.evaluate.evaluate`).
 
