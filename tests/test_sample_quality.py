@@ -21,6 +21,7 @@ from training import quality as quality_command
 from training.data import Data, load_data
 from training.evaluation import classes, features, quality
 from training.recipes import recipe_named
+from training.results import study_table
 from training.studies import zoo_table
 from training.train import train
 
@@ -224,18 +225,22 @@ class SampleMetricsTest(tf.test.TestCase):
         changed = mock.patch.multiple(zoo_table, FAMILIES=families, recipe_named=short)
         known = mock.patch.object(quality, "network_for", lambda data, path: self.network)
         with changed, known, FEW:
-            result = zoo_table.run(self.folder / "table", data=("digits",), record=self.folder / "recorded")
+            (result,) = zoo_table.run(self.folder / "table", data=("digits",), record=self.folder / "recorded")
             with mock.patch.object(zoo_table, "evaluate", side_effect=AssertionError("it is measured")):
-                again = zoo_table.run(self.folder / "table", data=("digits",))
+                (again,) = zoo_table.run(self.folder / "table", data=("digits",))
             with self.assertRaisesRegex(ValueError, "no family 'VEA'.*did you mean VAE"):
                 zoo_table.run(self.folder / "table", families=["VEA"])
+            with self.assertRaisesRegex(ValueError, "leave --record out"):
+                zoo_table.run(self.folder / "table", families=["VAE"], record=self.folder / "recorded")
         self.assertEqual(again["rows"], result["rows"])
-        self.assertTrue((self.folder / "recorded" / "zoo_table.json").exists())
-        header, floors, pca, vae = zoo_table.table_rows(result, "digits")
+        header, floors, pca, vae = zoo_table.table_rows(result)
+        markdown = study_table(self.folder / "recorded", study="zoo_table", of="digits")
+        self.assertIn(f"| {' | '.join(vae)} |", markdown)
+        self.assertIn(result["rows"][0]["data"]["sha256"][:8], markdown)
         self.assertEqual({len(header)}, {len(cells) for cells in (floors, pca, vae)})
         self.assertEqual(floors[2], zoo_table.number(result["rows"][1]["metrics"]["frechet_distance_of_train"]))
         self.assertEqual((pca[0], pca[1][-6:], vae[0], vae[1][:2]), ("PCA", "(gray)", "VAE", ">="))
-        with Image.open(self.folder / "table" / "zoo_table.png") as picture:
+        with Image.open(self.folder / "table" / "zoo_table_digits.png") as picture:
             self.assertEqual(picture.size, (10 * 49 + 1, 3 * 49 + 1))
 
     def test_bad_input_is_one_sentence(self):

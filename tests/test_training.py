@@ -154,9 +154,12 @@ class RunFolderTest(tf.test.TestCase):
         status, _, err = run_command(sample.main, self.workdir, "--out", self.workdir / "no" / "such.png")
         self.assertEqual((status, err.count("\n")), (1, 1))
 
-    def test_only_published_recipes_are_recorded(self):
+    def test_only_finished_runs_of_published_recipes_are_recorded(self):
         evaluate_run(self.workdir, num_importance_samples=2)
         with self.assertRaisesRegex(ValueError, "differs from the recipe vae_digits"):
+            record(self.workdir, self.get_temp_dir())
+        longer = mock.patch.object(RunFolder, "recipe", lambda run: dataclasses.replace(TINY, epochs=TINY.epochs + 1))
+        with longer, self.assertRaisesRegex(ValueError, "is not finished.*go on with the same command"):
             record(self.workdir, self.get_temp_dir())
 
 
@@ -250,7 +253,7 @@ class StopTest(tf.test.TestCase):
     def test_patience_ends_a_run_and_keeps_the_best_model(self):
         recipe = dataclasses.replace(TINY, epochs=40, patience=2, learning_rate=0.3, warm_up_epochs=1)
         run = train(recipe, Path(self.get_temp_dir()) / "impatient", verbose=0)
-        history, _ = run.progress()
+        history, _, _ = run.progress()
         self.assertLess(len(history), 40)
         best = best_epoch(history, 1)
         self.assertEqual(len(history) - 1 - best, 2)

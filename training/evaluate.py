@@ -68,7 +68,7 @@ def evaluate(workdir, num_importance_samples=None, with_scikit_learn=False, netw
 
     run = RunFolder(workdir)
     recipe = run.recipe()
-    history, seconds = run.progress()
+    history, seconds, _ = run.progress()
     data = load_data(recipe.data, recipe.data_path)
     refuse_other("data", run.path, run.stamped()["data"], identities(data, recipe))
 

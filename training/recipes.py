@@ -231,15 +231,16 @@ DIAGONAL_BILSTM_BINARIZED_MNIST = Recipe(
     decay=True,
 )
 
-# Kernels of 7 x 7 are worth their price, and few features: after 200 s of one core the plain one stands at 89.9
-# validation nats, with 7 layers of 3 x 3, which see 10 rows up in the place of 15, at about 93; the gated one at 88.0,
-# with 32 features and 5 x 5 at 91.1.
+# Kernels of 7 x 7 are worth their price, and depth more than width. After 200 s of one core, validation nats: the plain
+# one, along a whole cosine, 12 blocks of h = 16 86.9, 8 blocks 87.5, 4 blocks 88.3, 12 of h = 8 88.9, 4 of h = 32 89.0,
+# 16 of h = 16 with 5 x 5 88.6; the gated one, at a constant rate, 88.0, with 32 features and 5 x 5 91.1.
 PIXEL_CNN_BINARIZED_MNIST = dataclasses.replace(
     DIAGONAL_BILSTM_BINARIZED_MNIST,
     name="pixel_cnn_binarized_mnist",
     summary="PixelCNN of the fixed binarized MNIST (van den Oord et al. 2016)",
     model="PixelCNN",
-    num_layers=4,
+    num_layers=12,
+    units=16,
     kernel_size=7,
     jit=False,
 )
@@ -269,7 +270,7 @@ PIXELS_OF_BINARIZED_MNIST = (
 SHORT_EPOCHS = {
     "diagonal_bilstm_binarized_mnist": 15,
     "row_lstm_binarized_mnist": 10,
-    "pixel_cnn_binarized_mnist": 25,
+    "pixel_cnn_binarized_mnist": 18,
     "gated_pixel_cnn_binarized_mnist": 17,
 }
 

@@ -21,8 +21,8 @@ def record(workdir, folder):
     """Put the evaluation of a run into FOLDER/RECIPE.json, one object per seed and draw of labels; return that path.
 
     Raises:
-        ValueError: if the run's recipe is not, but for the seeds and the path of the data, the published one, or the
-            data is not that of the results already there.
+        ValueError: if the run is not finished, its recipe is not, but for the seeds and the path of the data, the
+            published one, or the data is not that of the results already there.
     """
     from training.files import read_json, write_json
     from training.recipes import recipe_named
@@ -31,6 +31,8 @@ def record(workdir, folder):
     run = RunFolder(workdir)
     if not run.evaluation_path.exists():
         raise ValueError(f"{run.path} has no evaluation.json; evaluate it first.")
+    if not run.is_finished():
+        raise ValueError(f"The training in {run.path} is not finished; go on with the same command, then evaluate it.")
     evaluation, recipe = read_json(run.evaluation_path), run.recipe()
     settings = {name: value for name, value in recipe.settings().items() if name not in NOT_OF_A_RECIPE}
     published = recipe_named(recipe.name).settings()
@@ -296,12 +298,15 @@ def mode_collapse_table(folder, protocol):
     return "\n".join([*lines, "", *captions.values()])
 
 
-def study_table(folder, study):
-    """Markdown: the table of a study as it shows it in the terminal; "" if it is not recorded."""
+def study_table(folder, study, of=None):
+    """Markdown: the table of a study as it shows it in the terminal; "" if it is not recorded.
+
+    of: which result, of a study that writes several, STUDY_OF.json.
+    """
     from training.files import read_json
     from training.studies import study_named
 
-    path = Path(folder) / f"{study}.json"
+    path = Path(folder) / (f"{study}_{of}.json" if of else f"{study}.json")
     if not path.exists():
         return ""
     result, module = read_json(path), study_named(study)

@@ -20,7 +20,7 @@ import zoo
 from training import checkpoints
 from training.data import SPLITS
 from training.files import read_json, replacing, write_json, write_text
-from training.recipe import Recipe
+from training.recipe import AT_ONCE, Recipe
 from zoo.version import versions
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")  # what decides the numbers
@@ -98,12 +98,17 @@ class RunFolder:
         self.write_history(history)
 
     def progress(self):
-        """(history, seconds) of the finished epochs: rows of metrics, and the time they took."""
+        """(history, seconds, stopped) of the finished epochs: rows of metrics, their time, and as it was saved."""
         checkpoint = checkpoints.read(self.checkpoint_path)
         if checkpoint is None:
             raise ValueError(f"{self.path} has no finished epoch; train it first.")
         _, progress = checkpoint
-        return progress["history"], progress["seconds"]
+        return progress["history"], progress["seconds"], progress.get("stopped", False)
+
+    def is_finished(self):
+        """Whether nothing is left to train."""
+        history, _, stopped = self.progress()
+        return is_finished(self.recipe(), history, stopped)
 
     def restore_checkpoint(self, model):
         """Set the model's state; (history, seconds, stopped) of the last finished epoch, ([], 0.0, False) if none."""
@@ -149,6 +154,12 @@ def best_epoch(history, first_epoch):
     """
     candidates = range(first_epoch, len(history))
     return min(candidates, key=lambda index: (history[index]["val_loss"], index), default=None)
+
+
+def is_finished(recipe, history, stopped):
+    """Whether all epochs are done, the model itself has ended the training, or it has been in vain for too long."""
+    epochs = 1 if recipe.model in AT_ONCE else recipe.epochs
+    return stopped or len(history) >= epochs or out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
 
 
 def out_of_patience(history, first_epoch, patience):

@@ -12,7 +12,7 @@ from training.data import evaluation_batches, load_data, steps_per_epoch, traini
 from training.files import locked
 from training.pictures import save_figures
 from training.recipe import AT_ONCE
-from training.run_folder import RunFolder, out_of_patience
+from training.run_folder import RunFolder, is_finished
 
 logger = logging.getLogger(__name__)
 VALIDATION_BATCH = 500
@@ -51,16 +51,14 @@ def train(recipe, workdir, verbose="auto"):
             logger.info("%s: going on after epoch %d", run.path, len(history))
         held_out = data.examples("validation", recipe.binarization)
         labels = None if model.labels is None else data.labels_of("validation")
-        epochs = 1 if recipe.model in AT_ONCE else recipe.epochs
-        patient = not out_of_patience(history, recipe.warm_up_epochs, recipe.patience)
         try:
-            if patient and not stopped and len(history) < epochs:
+            if not is_finished(recipe, history, stopped):
                 fit(
                     model,
                     recipe,
                     data,
                     initial_epoch=len(history),
-                    epochs=epochs,
+                    epochs=1 if recipe.model in AT_ONCE else recipe.epochs,
                     validation_data=evaluation_batches(held_out, validation_batch(recipe), labels),
                     callbacks=[
                         *samples_at_first(recipe),

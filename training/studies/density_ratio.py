@@ -23,7 +23,7 @@ import zoo
 from training.data import generator
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from zoo.divergences import jensen_shannon, kl
 from zoo.version import versions
 
@@ -205,31 +205,23 @@ def chasm(theta, protocol):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
-    console, protocol = Console(), result["protocol"]
-    of_odds = result["odds"]
-    table = Table(title=f"{protocol['num_p']:,} samples of p = N(1, 1), {protocol['num_q']:,} of q = N(0, 2^2)")
-    for column in ("", "RMSE of log p/q", "mean log ratio under p", "KL, lower bound", "JSD, lower bound"):
-        table.add_column(column)
+    protocol, of_odds = result["protocol"], result["odds"]
+    rows = [["", "RMSE of log p/q", "mean log ratio under p", "KL, lower bound", "JSD, lower bound"]]
     for name in ("corrected", "not corrected"):
         row = of_odds[name]
         bound = f"{row['kl']:.4f} +- {row['kl_standard_error']:.4f}" if "kl" in row else ""
-        table.add_row(name, f"{row['rmse']:.3f}", f"{row['kl_plug_in']:.4f}", bound, f"{row['jensen_shannon']:.4f}")
+        rows.append([name, f"{row['rmse']:.3f}", f"{row['kl_plug_in']:.4f}", bound, f"{row['jensen_shannon']:.4f}"])
     truth = of_odds["truth"]
-    table.add_row("truth", "0", f"{truth['kl']:.4f}", f"{truth['kl']:.4f}", f"{truth['jensen_shannon']:.4f}")
-    table.caption = f"log n_p/n_q = {of_odds['log_prior_odds']:.4f} is taken off the logits, or not"
-    console.print(table)
+    rows.append(["truth", "0", f"{truth['kl']:.4f}", f"{truth['kl']:.4f}", f"{truth['jensen_shannon']:.4f}"])
+    title = f"{protocol['num_p']:,} samples of p = N(1, 1), {protocol['num_q']:,} of q = N(0, 2^2)"
+    show_table(title, rows, f"log n_p/n_q = {of_odds['log_prior_odds']:.4f} is taken off the logits, or not")
 
-    table = Table(title="The density chasm: p = N(0, 1), q = N(theta, 1)")
-    for column in ("theta", "KL(p || q)", "mean log ratio", "Donsker-Varadhan", "NWJ"):
-        table.add_column(column, justify="right")
+    rows = [["theta", "KL(p || q)", "mean log ratio", "Donsker-Varadhan", "NWJ"]]
     for row in result["chasm"]:
         numbers = (row[name] for name in ("truth", "plug_in", "donsker_varadhan", "nwj"))
-        table.add_row(f"{row['theta']:g}", *(f"{number:.2f}" for number in numbers))
-    table.caption = f"no bound can be trusted above log n = {np.log(protocol['num_new']):.2f}, n samples of q"
-    console.print(table)
+        rows.append([f"{row['theta']:g}", *(f"{number:.2f}" for number in numbers)])
+    bound = f"no bound can be trusted above log n = {np.log(protocol['num_new']):.2f}, n samples of q"
+    show_table("The density chasm: p = N(0, 1), q = N(theta, 1)", rows, bound)
 
 
 # The figure: the curve of the log ratio, the reliability curve, the chasm.

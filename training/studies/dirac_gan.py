@@ -31,7 +31,7 @@ import tensorflow as tf
 
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import write_result
+from training.studies import show_table, write_result
 from zoo.objectives import OBJECTIVES, gradient_penalty, with_squared_slope
 from zoo.version import versions
 
@@ -172,25 +172,17 @@ def as_pairs(numbers):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
     protocol = result["protocol"]
-    table = Table(title="The Dirac-GAN: distance from the equilibrium after descent (start: 1.41)")
-    for column in ("objective", "R1", "eigenvalues", *DESCENTS):
-        table.add_column(column, no_wrap=True)
+    rows = [["objective", "R1", "eigenvalues", *DESCENTS]]
     for row in result["rows"]:
-        table.add_row(
-            row["objective"],
-            f"{row['r1']:g}" if row["r1"] else "",
-            eigenvalues_as_text(row["eigenvalues"]),
-            *(f"{row[descent]['late']:.4f}{' converged' if row[descent]['converged'] else ''}" for descent in DESCENTS),
-        )
-    table.caption = (
+        late = (f"{row[each]['late']:.4f}{' converged' if row[each]['converged'] else ''}" for each in DESCENTS)
+        r1 = f"{row['r1']:g}" if row["r1"] else ""
+        rows.append([row["objective"], r1, eigenvalues_as_text(row["eigenvalues"]), *late])
+    caption = (
         f"{protocol['steps']} steps of {protocol['learning_rate']:g}; the largest distance of the last tenth. "
         f"wasserstein: |psi| <= {protocol['clip']:g}; wasserstein_gp: lambda = {protocol['gradient_penalty']:g}"
     )
-    Console().print(table)
+    show_table("The Dirac-GAN: distance from the equilibrium after descent (start: 1.41)", rows, caption)
 
 
 def eigenvalues_as_text(pairs):

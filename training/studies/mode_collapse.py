@@ -30,6 +30,7 @@ from training.files import locked, read_json, replacing, write_json
 from training.mixtures import MIXTURES
 from training.pictures import save_figure
 from training.run_folder import PACKAGES, refuse_other
+from training.studies import show_table
 from training.studies.mode_collapse_protocols import LIN, PROTOCOLS, PUBLISHED, Method, Protocol
 from training.studies.workers import Job, do_all
 from zoo.version import versions
@@ -345,23 +346,16 @@ def caption(result, row):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
     for data in result["data"]:
         rows = [row for row in result["summary"] if row["data"] == data]
-        table = Table(title=data)
-        for column in ("method", "runs", "modes", "% high quality", "reverse KL", "sigma ratio", "CPU seconds"):
-            table.add_column(column, no_wrap=column == "method")
+        lines = [["method", "runs", "modes", "% high quality", "reverse KL", "sigma ratio", "CPU seconds"]]
         for row in rows:
             diverged = f", {row['num_diverged']} diverged" if row["num_diverged"] else ""
-            table.add_row(row["method"], f"{row['num_seeds']}{diverged}", *(cell(name, row[name]) for name in METRICS))
+            lines.append([row["method"], f"{row['num_seeds']}{diverged}", *(cell(name, row[name]) for name in METRICS)])
             if row["published"]:
                 published = (cell(name, row["published"].get(name, (None, None))) for name in METRICS)
-                table.add_row("  published", "10", *published)
-        if rows:
-            table.caption = caption(result, rows[0])
-        Console().print(table)
+                lines.append(["  published", "10", *published])
+        show_table(data, lines, caption(result, rows[0]) if rows else "")
     if result["failed"]:
         raise ValueError(f"{failures(result['failed'])}; the same command does them again.")
 

@@ -23,7 +23,7 @@ from tensorflow_probability import distributions as tfd
 import zoo
 from training.pictures import SIGNED, save_figure
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from zoo.distributions import stateless_seed
 from zoo.divergences import optimal_logits
 from zoo.version import versions
@@ -199,26 +199,22 @@ def value_of(logits, p, q):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="A trained discriminator and the optimal one")
-    for column in ("", "RMSE of logits", "V(D)", "2JSD-log 4", "below it by", "s"):
-        table.add_column(column, no_wrap=True)
     targets, protocol = result["targets"], result["protocol"]
+    rows = [["", "RMSE of logits", "V(D)", "2JSD-log 4", "below it by", "s"]]
     for row in result["rows"]:
-        table.add_row(
-            row["name"],
-            f"{row['rmse']:.4f} (<= {targets['rmse']:g})",
-            f"{row['value']:.6f}",
-            f"{row['optimal_value']:.6f}",
-            f"{row['value_error']:.6f} (<= {targets['value_error']:g})",
-            f"{row['seconds']:.0f}",
+        rows.append(
+            [
+                row["name"],
+                f"{row['rmse']:.4f} (<= {targets['rmse']:g})",
+                f"{row['value']:.6f}",
+                f"{row['optimal_value']:.6f}",
+                f"{row['value_error']:.6f} (<= {targets['value_error']:g})",
+                f"{row['seconds']:.0f}",
+            ]
         )
     densities = "; ".join(f"{row['name']}: {row['what']}" for row in result["rows"])
     steps = f"{protocol['steps']:,} steps on {protocol['batch_size']:,} fresh samples, half of p and half of q"
-    table.caption = f"{densities}; {steps}"
-    Console().print(table)
+    show_table("A trained discriminator and the optimal one", rows, f"{densities}; {steps}")
 
 
 # The figure: the logits over the line; over the plane the two maps and their difference.

@@ -23,6 +23,7 @@ from training.files import replacing, write_json
 from training.pictures import grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES, RunFolder
+from training.studies import show_table
 from zoo.version import versions
 
 BATCH = 1000  # images drawn at a time from a trained model
@@ -205,24 +206,22 @@ def plus_minus(value, standard_error):
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
     test = result["data"]["test"]
-    table = Table(title=f"Parzen-window log-likelihood of {test['name']} {test['split']}")
-    for column in ("contender", "what", "nats per image", "published", "sigma"):
-        table.add_column(column, no_wrap=column != "what")
+    rows = [["contender", "what", "nats per image", "published", "sigma"]]
     for row in result["rows"]:
         published = row["published"]
-        table.add_row(
-            row["name"],
-            row["what"],
-            plus_minus(row["log_likelihood"], row["standard_error"]),
-            plus_minus(published["value"], published["standard_error"]) if published else "",
-            f"{row['sigma']:.3f}",
+        rows.append(
+            [
+                row["name"],
+                row["what"],
+                plus_minus(row["log_likelihood"], row["standard_error"]),
+                plus_minus(published["value"], published["standard_error"]) if published else "",
+                f"{row['sigma']:.3f}",
+            ]
         )
-    table.caption = f"{test['num_examples']:,} gray images, {result['protocol']['num_samples']:,} samples of each"
-    Console().print(table)
+    title = f"Parzen-window log-likelihood of {test['name']} {test['split']}"
+    caption = f"{test['num_examples']:,} gray images, {result['protocol']['num_samples']:,} samples of each"
+    show_table(title, rows, caption)
 
 
 def save_figure(rows, pictures, path):

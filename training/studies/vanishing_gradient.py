@@ -20,7 +20,7 @@ from tensorflow_probability import distributions as tfd
 
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import write_result
+from training.studies import show_table, write_result
 from zoo.divergences import jensen_shannon, optimal_logits, optimal_value
 from zoo.objectives import OBJECTIVES
 from zoo.version import versions
@@ -97,17 +97,12 @@ FORMATS = {"jensen_shannon": ".6f", "optimal_value": ".6f", "minimax": ".3e", "n
 
 
 def show(result):
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="The generator's gradient at the optimal discriminator (golden numbers in brackets)")
-    for column in ("theta", "JSD", "V(D*)", "minimax", "non-saturating"):
-        table.add_column(column, no_wrap=True)
+    rows = [["theta", "JSD", "V(D*)", "minimax", "non-saturating"]]
     for row in result["rows"]:
-        cells = [f"{row[name]:{form}}\n({row['golden'][name]:{form}})" for name, form in FORMATS.items()]
-        table.add_row(f"{row['theta']:g}", *cells)
-    table.caption = "p = N(0, 1), q = N(theta, 1); the gradients with respect to theta, in nats"
-    Console().print(table)
+        cells = (f"{row[name]:{form}}\n({row['golden'][name]:{form}})" for name, form in FORMATS.items())
+        rows.append([f"{row['theta']:g}", *cells])
+    title = "The generator's gradient at the optimal discriminator (golden numbers in brackets)"
+    show_table(title, rows, "p = N(0, 1), q = N(theta, 1); the gradients with respect to theta, in nats")
 
 
 def draw(rows, curve):

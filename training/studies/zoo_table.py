@@ -2,8 +2,9 @@
 
 Each family's recipe is trained in WORKDIR/DATA_FAMILY, or taken from there: the same command goes on where it stopped.
 Its evaluation (training/evaluate.py) stands in one row: the likelihood, where the family has one; how near 10,000
-samples are to the test images in the features of the classifier of the data, and how varied; cost. The first row holds
-the floors, those of training images in the place of samples.
+samples are to the test images in the features of the classifier of the data, and how varied; cost. The first rows hold
+the floors, those of training images in the place of samples: gray ones, and binary ones for the families whose samples
+are binary.
 
 log p(x) of PixelCNN and PixelRNN is exact; that of a VAE is importance-sampled, a lower bound, marked ">=". Both are of
 dynamically binarized images; PCA and k-means are densities of gray values, which compare with one another alone, and a
@@ -23,7 +24,7 @@ from training.files import read_json
 from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES, RunFolder
-from training.studies import show_table, write_result
+from training.studies import refuse_unpublished, show_table, write_result
 from training.train import train
 from zoo.version import versions
 
@@ -39,6 +40,7 @@ FAMILIES = {  # name in the table -> recipe
     "PixelRNN": "pixel_rnn_mnist",
 }
 OF_GRAY = ("PCA", "k-means")  # families whose log p(x) is a density of gray values
+OF_BINARY = ("PixelCNN", "PixelRNN")  # families whose samples are binary
 EXACT = ("PCA", "k-means", "PixelCNN", "PixelRNN")  # families whose log p(x) is no bound
 DISTANCES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
 COLUMNS = 10  # samples of each family in the figure
@@ -50,34 +52,40 @@ def add_flags(parser):
 
 
 def run(workdir, families=None, data=DATA, record=None):
-    """Train what is not trained, measure what is not measured; write WORKDIR/zoo_table.json and .png.
+    """Train what is not trained, measure what is not measured; write WORKDIR/zoo_table_DATA.json and .png of each data
+    set, with `record` the same in RECORD.
 
-    With `record` the same in RECORD. Returns what it holds: study, seconds, versions, and rows, of each data
-    set and family: recipe, seed, data (the identity of the test split), minutes, epochs, parameters,
-    seconds_per_sample, features (network and sha256), metrics (see `training.evaluate.evaluate`).
+    Returns what they hold, in a list: study, seconds, versions, and rows, of each family: family, recipe, seed, data
+    (the identity of the test split), minutes, epochs, parameters, seconds_per_sample, features (network and sha256),
+    metrics (see `training.evaluate.evaluate`).
 
     Raises:
-        ValueError: one sentence, for families that there are not, or a run of another recipe in `workdir`.
+        ValueError: one sentence, for families that there are not, for a record of some families only, or a run of
+            another recipe in `workdir`.
     """
     for name in families or ():
         if name not in FAMILIES:
             raise ValueError(f"There is no family {name!r}{near(name, FAMILIES)}; {', '.join(FAMILIES)} are there.")
-    started, rows, pictures = time.monotonic(), [], {}
-    for data_name in data:
-        pictured = [load_data(data_name).gray("test")[:COLUMNS]]
-        for family in families or FAMILIES:
-            folder = Path(workdir) / f"{data_name}_{FAMILIES[family]}"
-            rows.append({"family": family, **evaluated(recipe_of(family, data_name), folder)})
-            pictured.append(draw(RunFolder(folder).model()))
-        pictures[data_name] = np.concatenate(pictured)
+    families = families or list(FAMILIES)
+    if record:
+        refuse_unpublished(set(families), set(FAMILIES))
+    return [table_of(data_name, families, Path(workdir), record) for data_name in data]
+
+
+def table_of(data_name, families, workdir, record):
+    """The result of one data set: its rows and, in the figure, ten test images and ten samples of each family."""
+    started, rows, pictured = time.monotonic(), [], [load_data(data_name).gray("test")[:COLUMNS]]
+    for family in families:
+        folder = workdir / f"{data_name}_{FAMILIES[family]}"
+        rows.append({"family": family, **evaluated(recipe_of(family, data_name), folder)})
+        pictured.append(draw(RunFolder(folder).model()))
     result = {
-        "study": "zoo_table",
+        "study": f"zoo_table_{data_name}",
         "seconds": round(time.monotonic() - started, 1),
         "versions": versions(*PACKAGES),
         "rows": rows,
     }
-    figure = np.concatenate(list(pictures.values()))
-    write_result(result, workdir, record, partial(save_grid, figure, columns=COLUMNS))
+    write_result(result, workdir, record, partial(save_grid, np.concatenate(pictured), columns=COLUMNS))
     return result
 
 
@@ -98,14 +106,16 @@ def draw(model):
     return np.clip(model.sample(COLUMNS, seed=0), 0.0, 1.0)
 
 
-def table_rows(result, data_name):
+def table_rows(result):
     """Lists of cells, of a header and a line each: family, log p(x), the distances, ..."""
     yield ["", "log p(x), nats", *(name.replace("_", " ") for name in DISTANCES), *TRAILING]
-    rows = [row for row in result["rows"] if row["data"]["name"] == data_name]
-    for row in rows[:1]:
-        floors = [number(row["metrics"][f"{name}_of_train"]) for name in DISTANCES]
-        yield ["training images", "", *floors, "", "", "", "", ""]
-    for row in rows:
+    binary = [row for row in result["rows"] if row["family"] in OF_BINARY]
+    gray = [row for row in result["rows"] if row["family"] not in OF_BINARY]
+    for name, rows in (("training images", gray), ("training images, binary", binary)):
+        if rows:
+            floors = [number(rows[0]["metrics"][f"{distance}_of_train"]) for distance in DISTANCES]
+            yield [name, "", *floors, *[""] * len(TRAILING)]
+    for row in result["rows"]:
         metrics = row["metrics"]
         cost = (
             f"{1e3 * row['seconds_per_sample']:.2g}",
@@ -131,15 +141,18 @@ def number(value):
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
 
 
-def caption(result, data_name):
-    row = next(row for row in result["rows"] if row["data"]["name"] == data_name)
+def caption(result):
+    row = result["rows"][0]
+    data = row["data"]
     return (
-        f"{data_name} test, {row['data']['num_examples']:,} images; {row['metrics']['num_samples']:,} samples of each; "
-        f"features of {row['features']['network']}, SHA-256 {row['features']['sha256'][:12]}; log p(x) in nats of "
-        "dynamically binarized images, or of gray ones where marked; >= is a lower bound"
+        f"{data['name']} test, {data['num_examples']:,} images, sha256 {data['sha256'][:8]}; "
+        f"{row['metrics']['num_samples']:,} samples of each; "
+        f"features of {row['features']['network']}, sha256 {row['features']['sha256'][:8]}; log p(x) in nats of "
+        "dynamically binarized images, or of gray ones where marked; >= is a lower bound; samples of "
+        f"{' and '.join(OF_BINARY)} are binary, and measured against binary images"
     )
 
 
-def show(result):
-    for data_name in dict.fromkeys(row["data"]["name"] for row in result["rows"]):
-        show_table(data_name, table_rows(result, data_name), caption(result, data_name))
+def show(results):
+    for result in results:
+        show_table(result["rows"][0]["data"]["name"], table_rows(result), caption(result))
