@@ -55,12 +55,12 @@ def write_result(result, workdir, record=None, draw=None):
 
 
 def show_table(title, rows, caption):
-    """In the terminal: `rows` of cells, the first of which is the header."""
+    """In the terminal: `rows` of cells, the first of which is the header; their names, the first cells, stay whole."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    header, *lines = rows
-    table = Table(*header, title=title, caption=caption)
+    (name, *others), *lines = rows
+    table = Table(Column(name, no_wrap=True), *others, title=title, caption=caption)
     for cells in lines:
         table.add_row(*cells)
     Console().print(table)
