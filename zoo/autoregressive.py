@@ -309,7 +309,9 @@ class Autoregressive(Generative):
     def intensity(self, noise, logits):
         """The draw of noise [batch] and the logits of one channel: float32 [batch], in [0, 1]."""
         if self.num_levels == 2:
-            return tf.cast(noise < tf.sigmoid(logits), tf.float32)
+            # noise < sigmoid(logits), as the sigmoid's inverse has it: a probability near 0 or 1 is rounded to it by
+            # some runtimes and not by others.
+            return tf.cast(tf.math.log(noise) - tf.math.log(1.0 - noise) < logits, tf.float32)
         passed = noise[:, None] >= tf.cumsum(tf.nn.softmax(logits), axis=-1)[:, :-1]
         return tf.reduce_sum(tf.cast(passed, tf.float32), axis=-1) / (self.num_levels - 1)
 
