@@ -301,6 +301,13 @@ class SamplerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(cold[:1], likeliest)
         self.assertNotAllClose(model.sample(50, temperature=3.0), model.sample(50))
 
+    def test_probabilities_near_0_and_1_are_not_rounded(self):
+        intensity = small("pixel_cnn", (2, 2, 1)).intensity
+        largest = 1.0 - 2.0**-24  # of float32 below 1, whose logit is 16.6
+        noise, logits = np.float32([0.0, 0.0, 1e-30, largest, largest]), np.float32([-200.0, -30.0, -60.0, 16.0, 18.0])
+        for function in (intensity, tf.function(intensity, jit_compile=True)):
+            self.assertAllEqual(function(tf.constant(noise), tf.constant(logits)), [1.0, 1.0, 1.0, 0.0, 1.0])
+
     def test_more_images_than_one_loop_takes(self):
         model = small("row_lstm", (2, 3, 1), num_classes=4)
         many = model.sample(620, seed=3)
