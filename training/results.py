@@ -365,6 +365,7 @@ def gpu_table(folder):
 
 
 TABLES = {  # the name between the markers
+    "zoo of mnist": partial(study_table, study="zoo_table", of="mnist"),
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
     "asked": asked_table,

@@ -63,4 +63,5 @@ def show_table(title, rows, caption):
     table = Table(Column(name, no_wrap=True), *others, title=title, caption=caption)
     for cells in lines:
         table.add_row(*cells)
-    Console().print(table)
+    needed = Console(width=1000).measure(table).maximum  # for no number to be cut; a narrow terminal folds the lines
+    Console(width=max(Console().width, needed)).print(table)
