@@ -22,6 +22,7 @@ from training.data import Data, load_data
 from training.evaluation import classes, features, quality
 from training.recipes import recipe_named
 from training.results import study_table
+from training.studies import __main__ as studies
 from training.studies import zoo_table
 from training.train import train
 
@@ -222,17 +223,19 @@ class SampleMetricsTest(tf.test.TestCase):
             return dataclasses.replace(recipe, epochs=1, jit=False) if name == "vae_digits" else recipe
 
         families = {"PCA": "pca_digits", "VAE": "vae_digits"}
-        changed = mock.patch.multiple(zoo_table, FAMILIES=families, recipe_named=short)
+        changed = mock.patch.multiple(zoo_table, FAMILIES=families, DATA=("digits",), recipe_named=short)
         known = mock.patch.object(quality, "network_for", lambda data, path: self.network)
         with changed, known, FEW:
             (result,) = zoo_table.run(self.folder / "table", data=("digits",), record=self.folder / "recorded")
             with mock.patch.object(zoo_table, "evaluate", side_effect=AssertionError("it is measured")):
                 (again,) = zoo_table.run(self.folder / "table", data=("digits",))
+                status, out, err = run_command(studies.main, "zoo_table", "--workdir", self.folder / "table")
             with self.assertRaisesRegex(ValueError, "no family 'VEA'.*did you mean VAE"):
                 zoo_table.run(self.folder / "table", families=["VEA"])
             with self.assertRaisesRegex(ValueError, "leave --record out"):
                 zoo_table.run(self.folder / "table", families=["VAE"], record=self.folder / "recorded")
         self.assertEqual(again["rows"], result["rows"])
+        self.assertEqual((status, str(self.folder / "table" / "zoo_table_digits.json") in out), (0, True), err)
         header, floors, pca, vae = zoo_table.table_rows(result)
         markdown = study_table(self.folder / "recorded", study="zoo_table", of="digits")
         self.assertIn(f"| {' | '.join(vae)} |", markdown)

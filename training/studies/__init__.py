@@ -3,7 +3,8 @@
 A study is a module here with
     add_flags(parser)       its own flags, beside --workdir and --record
     run(workdir, **flags)   the study itself; returns and writes WORKDIR/NAME.json, with WORKDIR/NAME.png beside, where
-                            NAME is what the result says at "study", if it is not the name of the module
+                            NAME is what the result says at "study", if it is not the name of the module; a study of
+                            several results returns a list of them
     show(result)            the result as a table in the terminal
 and, where the README shows it, table_rows(result), whose first row is the header, and caption(result).
 """

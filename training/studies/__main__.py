@@ -32,10 +32,11 @@ def run_study(name, argv):
     workdir, record = flags["workdir"], flags["record"]
     result = study.run(**flags)
     study.show(result)
-    name = result.get("study", name)
-    print(f"result:   {workdir / f'{name}.json'}\nfigure:   {workdir / f'{name}.png'}")
-    if record:
-        print(f"recorded: {record / f'{name}.json'}")
+    for each in result if isinstance(result, list) else [result]:
+        name = each.get("study", name)
+        print(f"result:   {workdir / f'{name}.json'}\nfigure:   {workdir / f'{name}.png'}")
+        if record:
+            print(f"recorded: {record / f'{name}.json'}")
     return 0
 
 
