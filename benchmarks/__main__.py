@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from training.command_line import show_table
+
 THREADS = 2  # for each contender alike
 PACKAGES = {  # beside those of every result
     "vae": ("torch", "pythae", "onnx", "onnxruntime", "tf2onnx"),
@@ -149,21 +151,14 @@ def shown(comparisons):
 
 
 def print_comparison(comparison):
-    from rich.console import Console
-    from rich.table import Table
-
     ours = comparison.ours
-    table = Table(comparison.title, comparison.unit, f"{ours} takes", "asked", "", caption=comparison.note)
+    rows = [["", comparison.unit, f"{ours} takes", "asked", ""]]
     for name in comparison.seconds:
         asked = comparison.asked.get(name)
-        table.add_row(
-            name,
-            f"{comparison.median(name) * comparison.scale:.4g}",
-            "" if name == ours else f"{comparison.ratio(name):.2f} x",
-            "" if asked is None else f"<= {asked:.2f} x",
-            "" if asked is None else "met" if comparison.is_met(name) else "missed",
-        )
-    Console().print(table)
+        ratio = "" if name == ours else f"{comparison.ratio(name):.2f} x"
+        wanted = ("", "") if asked is None else (f"<= {asked:.2f} x", "met" if comparison.is_met(name) else "missed")
+        rows.append([name, f"{comparison.median(name) * comparison.scale:.4g}", ratio, *wanted])
+    show_table(comparison.title, rows, comparison.note)
 
 
 def record(suite, measured, load, folder):

@@ -1,4 +1,4 @@
-"""What the commands share: a mistake of the user is one sentence on stderr and exit status 1."""
+"""What the commands share: one sentence on stderr and exit status 1 for a mistake of the user, and how tables look."""
 
 import argparse
 import dataclasses
@@ -45,3 +45,16 @@ def add_flags(parser, dataclass, but=()):
             if not field.metadata["choices"]:
                 options["metavar"] = kind.__name__.upper()
         parser.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+def show_table(title, rows, caption):
+    """In the terminal: `rows` of cells, the first of which is the header; their names, the first cells, stay whole."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    (name, *others), *lines = rows
+    table = Table(Column(name, no_wrap=True), *others, title=title, caption=caption)
+    for cells in lines:
+        table.add_row(*cells)
+    needed = Console(width=1000).measure(table).maximum  # for no number to be cut; a narrow terminal folds the lines
+    Console(width=max(Console().width, needed)).print(table)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.command_line import command
+from training.command_line import command, show_table
 
 ROWS = 10  # samples that are shown beside training images
 
@@ -220,21 +220,16 @@ def main(argv=None):
 
 
 def print_evaluation(evaluation):
-    from rich.console import Console
-    from rich.table import Table
-
     data = evaluation["data"]
-    table = Table("metric", "value", "unit", title=f"{evaluation['recipe']}, seed {evaluation['seed']}")
-    for name, value in evaluation["metrics"].items():
-        table.add_row(name, value_text(value), UNITS.get(name, ""))
-    table.caption = (
+    metrics = ([name, value_text(value), UNITS.get(name, "")] for name, value in evaluation["metrics"].items())
+    caption = (
         f"{data['name']} {data['split']}, {data['num_examples']} examples, {data['binarization']} binarization; "
         "nats and distances are of whole examples"
     )
-    table.caption += f"; {1e3 * evaluation['seconds_per_sample']:.2g} ms a sample"
+    caption += f"; {1e3 * evaluation['seconds_per_sample']:.2g} ms a sample"
     if evaluation["features"]:
-        table.caption += "; features of {network}, SHA-256 {sha256:.12}...".format(**evaluation["features"])
-    Console().print(table)
+        caption += "; features of {network}, SHA-256 {sha256:.12}...".format(**evaluation["features"])
+    show_table(f"{evaluation['recipe']}, seed {evaluation['seed']}", [["metric", "value", "unit"], *metrics], caption)
 
 
 def value_text(value):

@@ -53,16 +53,3 @@ def write_result(result, workdir, record=None, draw=None):
         write_json(folder / f"{result['study']}.json", result)
         if draw:
             draw(folder / f"{result['study']}.png")
-
-
-def show_table(title, rows, caption):
-    """In the terminal: `rows` of cells, the first of which is the header; their names, the first cells, stay whole."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    (name, *others), *lines = rows
-    table = Table(Column(name, no_wrap=True), *others, title=title, caption=caption)
-    for cells in lines:
-        table.add_row(*cells)
-    needed = Console(width=1000).measure(table).maximum  # for no number to be cut; a narrow terminal folds the lines
-    Console(width=max(Console().width, needed)).print(table)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from training.command_line import show_table
 from training.data import load_data
 from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from training.train import train
 from zoo.version import versions
 

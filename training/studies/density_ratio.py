@@ -20,10 +20,11 @@ import numpy as np
 from tensorflow_probability import distributions as tfd
 
 import zoo
+from training.command_line import show_table
 from training.data import generator
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from zoo.divergences import jensen_shannon, kl
 from zoo.version import versions
 

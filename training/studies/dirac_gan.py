@@ -29,9 +29,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from training.command_line import show_table
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import show_table, write_result
+from training.studies import write_result
 from zoo.objectives import OBJECTIVES, gradient_penalty, with_squared_slope
 from zoo.version import versions
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 import zoo
+from training.command_line import show_table
 from training.data import SPLITS, load_data
 from training.evaluation.latent import codes_of, latent_metrics, prior_codes
 from training.pictures import grid, save_figure
 from training.recipe import Recipe
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from training.train import train
 from zoo.version import versions
 

@@ -24,13 +24,13 @@ import numpy as np
 
 import zoo
 from training.callbacks import StopAtNotFiniteLoss
+from training.command_line import show_table
 from training.data import load_data, near, training_batches
 from training.evaluation.modes import CEILING, modes_of
 from training.files import locked, read_json, replacing, write_json
 from training.mixtures import MIXTURES
 from training.pictures import save_figure
 from training.run_folder import PACKAGES, refuse_other
-from training.studies import show_table
 from training.studies.mode_collapse_protocols import LIN, PROTOCOLS, PUBLISHED, Method, Protocol
 from training.studies.workers import Job, do_all
 from zoo.version import versions

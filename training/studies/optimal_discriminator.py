@@ -21,9 +21,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import zoo
+from training.command_line import show_table
 from training.pictures import SIGNED, save_figure
 from training.run_folder import PACKAGES
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from zoo.distributions import stateless_seed
 from zoo.divergences import optimal_logits
 from zoo.version import versions

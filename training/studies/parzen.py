@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import zoo
+from training.command_line import show_table
 from training.data import SPLITS, generator, load_data
 from training.evaluation.parzen import parzen
-from training.files import replacing, write_json
+from training.files import replacing
 from training.pictures import grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES, RunFolder
-from training.studies import show_table
+from training.studies import write_result
 from zoo.version import versions
 
 BATCH = 1000  # images drawn at a time from a trained model
@@ -107,10 +108,7 @@ def run(workdir, data=None, quick=False, vae=None, seed=0, record=None):
         "rows": rows,
     }
     save_figure(rows, pictures, workdir / "parzen.png")
-    write_json(workdir / "parzen.json", result)
-    if record:
-        Path(record).mkdir(parents=True, exist_ok=True)
-        write_json(Path(record) / "parzen.json", result)
+    write_result(result, workdir, record)
     return result
 
 

@@ -26,20 +26,21 @@ import tensorflow as tf
 import zoo
 from training import checkpoints
 from training.callbacks import StopAtNotFiniteLoss
+from training.command_line import show_table
 from training.data import generator, load_data, near
 from training.evaluation.features import classifier_of
 from training.evaluation.modes import modes_of_classes
 from training.files import locked, read_json, replacing, write_json
 from training.pictures import grid
 from training.run_folder import PACKAGES, refuse_other
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from training.studies.mode_collapse import mean_and_standard_error, optimizer, whole_numbers
 from training.studies.mode_collapse_protocols import FALLING, Adam, both
 from training.studies.workers import Job, do_all
 from zoo.version import versions
 
 NUM_MODES, NUM_SAMPLES = 1000, 26_000
-ITERATIONS, BATCH = 25_000, 128  # packs, for a GAN of packs
+ITERATIONS, BATCH = 10_000, 128  # packs, for a GAN of packs
 TURN = 250  # iterations between two checkpoints, at the most
 SEEDS = (0,)
 DIGITS = {"modes": 1, "reverse_kl": 3, "cpu_seconds": 0}  # metrics of the table, and their decimals
@@ -52,6 +53,8 @@ NETWORKS = {
     "discriminator_hidden": (4, 8, 16),
 }
 METZ = both(Adam(1e-4, 0.5, 0.99), Adam(2e-4, 0.5, 0.99))
+# Of r1 = r2 = 0.05, 0.3 and 1, rates of 1e-3 and 2e-3, with batch normalization or without: the most modes after 2,500
+# iterations, each along a whole cosine, with seed 101.
 R3GAN = {"objective": "relativistic", "r1": 1.0, "r2": 1.0, "average_decay": 0.999}
 METHODS = {  # name -> class of the zoo, optimizers, arguments
     "non_saturating": ("GAN", METZ, {"batch_normalization": True}),
@@ -288,14 +291,15 @@ def in_words(row):
 
 def table_rows(result):
     """A list of cells, of a header and of a line for each method and the real triples."""
-    yield ["method", "modes", "KL", "CPU seconds", "published"]
+    yield ["method", "modes", "KL", "KL above that of real triples", "CPU seconds", "published"]
+    floor = result["real"]["reverse_kl"]
     for row in result["summary"]:
-        cells = [plus_minus(row[name], digits) for name, digits in DIGITS.items()]
+        modes, reverse_kl, cpu_seconds = (plus_minus(row[name], digits) for name, digits in DIGITS.items())
+        above = f"{row['reverse_kl'][0] - floor:.3f}"
         published = row["published"]
         text = f"{published['modes']:g} modes, KL {published['reverse_kl']:g}" if published else ""
-        yield [row["method"], *cells, text]
-    real = result["real"]
-    yield ["real triples", f"{real['modes']}", f"{real['reverse_kl']:.4f}", "", ""]
+        yield [row["method"], modes, reverse_kl, above, cpu_seconds, text]
+    yield ["real triples", f"{result['real']['modes']}", f"{floor:.4f}", "0", "", ""]
 
 
 def plus_minus(value, digits):

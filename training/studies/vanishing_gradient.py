@@ -18,9 +18,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from training.command_line import show_table
 from training.pictures import save_figure
 from training.run_folder import PACKAGES
-from training.studies import show_table, write_result
+from training.studies import write_result
 from zoo.divergences import jensen_shannon, optimal_logits, optimal_value
 from zoo.objectives import OBJECTIVES
 from zoo.version import versions

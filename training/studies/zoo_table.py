@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from training.command_line import show_table
 from training.data import load_data, near
 from training.evaluate import evaluate
 from training.files import read_json
 from training.pictures import save_grid
 from training.recipes import recipe_named
 from training.run_folder import PACKAGES, RunFolder
-from training.studies import refuse_unpublished, show_table, write_result
+from training.studies import refuse_unpublished, write_result
 from training.train import train
 from zoo.version import versions
 
