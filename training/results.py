@@ -366,6 +366,7 @@ def gpu_table(folder):
 
 TABLES = {  # the name between the markers
     "zoo of mnist": partial(study_table, study="zoo_table", of="mnist"),
+    "zoo of fashion_mnist": partial(study_table, study="zoo_table", of="fashion_mnist"),
     "likelihoods": likelihood_table,
     "baselines": baseline_table,
     "asked": asked_table,
