@@ -381,6 +381,7 @@ TABLES = {  # the name between the markers
     "dirac gan": dirac_gan_table,
     "mode collapse quick": partial(mode_collapse_table, protocol="quick"),
     "mode collapse sharp": partial(mode_collapse_table, protocol="sharp"),
+    "stacked mnist": partial(study_table, study="stacked_mnist"),
 }
 
 
