@@ -530,6 +530,9 @@ class StackedTest(tf.test.TestCase):
         for row in (*result["runs"], result["real"]):
             self.assertBetween(row["modes"], 1, 60)
             self.assertEqual(row["num_samples"], 60)
+        cells = {row[0]: float(row[3]) for row in list(stacked_mnist.table_rows(result))[1:]}
+        above = {row["method"]: row["reverse_kl"] - result["real"]["reverse_kl"] for row in result["runs"]}
+        self.assertAllClose(cells, {**above, "real triples": 0.0}, rtol=0, atol=5.1e-4)  # three decimals stand there
         with Image.open(folder / "stacked_mnist.png") as picture:
             self.assertEqual(picture.mode, "RGB")
             self.assertEqual(picture.height // (picture.width // 10), 3)
