@@ -57,8 +57,9 @@ NETWORKS = {
 # and 2e-4 with beta_1 = 0.5, leave the non-saturating GAN at 6 modes after 10,000 iterations (seed 0), 1e-3 for both
 # with beta_1 = 0.5 at 30; this one took it to 930.
 FAST_DISCRIMINATOR = both(FALLING, replace(FALLING, learning_rate=4e-3))
-# Five virtual steps at that rate leave Unrolled's generator no slope (33 modes, of nothing like digits). One rate for
-# both, and beta_1 = 0.5 as published: 940 modes; 888 with beta_1 = 0. Non-saturating in place of minimax: 10.
+# Five virtual steps at that rate leave Unrolled's generator no slope (33 modes after 5,000 iterations, of nothing like
+# digits). One rate for both, and beta_1 = 0.5 as published: 940 modes; 888 with beta_1 = 0. The non-saturating game in
+# place of the minimax one: 10 after 1,000 iterations.
 ONE_RATE = both(replace(FALLING, beta_1=0.5))
 # A strong penalty keeps R3GAN's generator smooth: 971 modes at 1, 975 at 10.
 R3GAN = {"objective": "relativistic", "r1": 10.0, "r2": 10.0, "average_decay": 0.999}
